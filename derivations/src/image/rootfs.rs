@@ -1,0 +1,192 @@
+//! Putting a root file system together: packages merged, files and links laid
+//! over them, accounts written, and everything a tree cannot say in `meta`.
+
+use std::collections::BTreeMap;
+
+use kiln_store::hash::TreeId;
+use kiln_store::mutable::{MutableDirectory, MutableNode};
+use kiln_store::objects::{ObjectError, Objects};
+use kiln_store::tree::{Directory, Entry, Node};
+
+use super::meta::{self, Kind, Line, Meta};
+use crate::compose::merge::{self, Layer, Preference, known_name};
+use crate::compose::{ComposeError, link_check, paths, remove};
+use crate::derivation::Rootfs;
+
+/// Why a root file system could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum RootfsError {
+    /// Packages and files do not merge.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    /// The store failed.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// `modes` names a path that is not there.
+    #[error("`modes` names `{0}`, and nothing is there")]
+    NoSuchPath(String),
+    /// A device is to stand where something else does.
+    #[error("`devices` puts a node at `{0}`, where something else stands")]
+    DeviceInTheWay(String),
+    /// Files refer to things that are not in the root file system.
+    #[error("the root file system is not complete:{}", list(.0))]
+    Broken(Vec<link_check::Broken>),
+}
+
+fn list(broken: &[link_check::Broken]) -> String {
+    broken.iter().map(|one| format!("\n  {one}")).collect()
+}
+
+/// Makes the output `{tree/, meta}` and returns its address.
+pub fn assemble(
+    objects: &dyn Objects,
+    layers: &[Layer],
+    spec: &Rootfs,
+) -> Result<TreeId, RootfsError> {
+    let mut root = MutableDirectory::default();
+    merge::merge(objects, &mut root, layers, &Preference::new(&spec.prefer)?)?;
+    remove(objects, &mut root, &spec.remove)?;
+    for path in spec.directories.keys() {
+        paths::directory(objects, &mut root, path)?;
+    }
+    for (path, target) in &spec.links {
+        paths::add_link(objects, &mut root, path, target)?;
+    }
+    accounts(objects, &mut root, "/etc/passwd", &spec.users, passwd_line)?;
+    accounts(objects, &mut root, "/etc/group", &spec.groups, group_line)?;
+    for path in spec.devices.keys() {
+        // The directory of a node is made; the node itself is only data.
+        paths::directory(objects, &mut root, &paths::split(path)?.0)?;
+    }
+    let tree = root.freeze(objects)?;
+    let meta = metadata(objects, &tree, spec)?;
+    let broken = link_check::check(objects, &tree)?;
+    if !broken.is_empty() {
+        return Err(RootfsError::Broken(broken));
+    }
+    output(objects, tree, &meta)
+}
+
+fn output(objects: &dyn Objects, tree: TreeId, meta: &Meta) -> Result<TreeId, RootfsError> {
+    let text = meta::write(meta);
+    let (content, size) = objects.put_file(&mut text.as_bytes(), false)?;
+    let file = Node::File {
+        content,
+        size,
+        executable: false,
+    };
+    let entry = |name, node| -> Result<Entry, ComposeError> {
+        let name = known_name(name)?;
+        Ok(Entry { name, node })
+    };
+    let directory = Directory::new(vec![
+        entry("meta", file)?,
+        entry("tree", Node::Directory { tree })?,
+    ])
+    .map_err(ObjectError::from)?;
+    Ok(objects.put_directory(&directory)?)
+}
+
+/// Appends lines to an account file; a file that a package brought keeps its
+/// lines.
+fn accounts(
+    objects: &dyn Objects,
+    root: &mut MutableDirectory,
+    path: &str,
+    lines: &[String],
+    complete: fn(&str) -> String,
+) -> Result<(), RootfsError> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut text = existing_text(objects, root, path)?;
+    for line in lines {
+        text.push_str(&complete(line));
+        text.push('\n');
+    }
+    let (content, size) = objects.put_file(&mut text.as_bytes(), false)?;
+    let node = Node::File {
+        content,
+        size,
+        executable: false,
+    };
+    Ok(paths::put(objects, root, path, node)?)
+}
+
+fn existing_text(
+    objects: &dyn Objects,
+    root: &mut MutableDirectory,
+    path: &str,
+) -> Result<String, RootfsError> {
+    let (parent, name) = paths::split(path)?;
+    let directory = paths::directory(objects, root, &parent)?;
+    let Some(MutableNode::Leaf(Node::File { content, .. })) =
+        directory.entries.get(&known_name(name)?)
+    else {
+        return Ok(String::new());
+    };
+    let mut text = String::new();
+    objects
+        .open_file(content)?
+        .read_to_string(&mut text)
+        .map_err(|source| ObjectError::Io {
+            what: format!("reading `{path}` of a package"),
+            source,
+        })?;
+    Ok(text)
+}
+
+/// `name:uid:gid:comment:home:shell` becomes a line with a password field that
+/// says "in the shadow file"; a line that has seven fields already stays.
+fn passwd_line(line: &str) -> String {
+    with_password_field(line, 6)
+}
+
+/// `name:gid:members` in the same way.
+fn group_line(line: &str) -> String {
+    with_password_field(line, 3)
+}
+
+fn with_password_field(line: &str, fields: usize) -> String {
+    match line.split_once(':') {
+        Some((name, rest)) if line.split(':').count() == fields => format!("{name}:x:{rest}"),
+        _ => line.to_owned(),
+    }
+}
+
+fn metadata(objects: &dyn Objects, tree: &TreeId, spec: &Rootfs) -> Result<Meta, RootfsError> {
+    let mut meta = Meta::new();
+    let mut attributes = BTreeMap::new();
+    attributes.extend(&spec.directories);
+    attributes.extend(&spec.modes);
+    for (path, attributes) in attributes {
+        let found = paths::follow(objects, tree, path)?;
+        let (path, node) = found.ok_or_else(|| RootfsError::NoSuchPath(path.clone()))?;
+        let kind = match node {
+            Node::Directory { .. } => Kind::Directory,
+            _ => Kind::File,
+        };
+        let path = if path.is_empty() {
+            "/".to_owned()
+        } else {
+            path
+        };
+        meta.insert(
+            path.into_bytes(),
+            Line {
+                kind,
+                attributes: *attributes,
+            },
+        );
+    }
+    for (path, device) in &spec.devices {
+        let (parent, name) = paths::split(path)?;
+        let parent = paths::follow(objects, tree, &parent)?.map_or(parent, |(path, _)| path);
+        let path = format!("{parent}/{name}");
+        if paths::lookup(objects, tree, &path)?.is_some() {
+            return Err(RootfsError::DeviceInTheWay(path));
+        }
+        meta.insert(path.into_bytes(), Line::from(device));
+    }
+    Ok(meta)
+}
