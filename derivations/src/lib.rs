@@ -9,5 +9,7 @@
 
 pub mod compose;
 pub mod derivation;
+pub mod event;
 pub mod graph;
 pub mod image;
+pub mod realise;

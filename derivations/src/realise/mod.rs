@@ -1,0 +1,3 @@
+//! Realising: from a graph and a wish to outputs in the store.
+
+pub mod plan;
