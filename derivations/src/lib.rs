@@ -8,6 +8,7 @@
 //! it says where things are.
 
 pub mod build;
+pub mod cancel;
 pub mod compose;
 pub mod derivation;
 pub mod event;

@@ -1,3 +1,4 @@
 //! Realising: from a graph and a wish to outputs in the store.
 
+pub mod execute;
 pub mod plan;
