@@ -1,0 +1,60 @@
+//! The environment of every script: part of the sandbox contract, but for what
+//! a derivation adds.
+
+use std::collections::BTreeMap;
+
+use kiln_store::hash::Digest;
+use kiln_store::tree::MTIME_S;
+
+use super::Job;
+use crate::derivation::{Exec, Role};
+
+/// The `derive_key` context of `KILN_SEED_UUID`.
+const SEED_CONTEXT: &str = "kiln 2026-11 seed uuid v1";
+
+/// The environment that the contract fixes.
+const FIXED: [(&str, &str); 5] = [
+    ("HOME", "/build"),
+    ("LC_ALL", "C"),
+    (
+        "PATH",
+        "/toolchain/bin:/usr/bin:/usr/sbin:/bin:/sbin",
+    ),
+    ("TMPDIR", "/tmp"),
+    ("TZ", "UTC"),
+];
+
+/// All variables that `job` sees. `jobs` is `KILN_JOBS`: a free variable, which
+/// must not reach an output.
+pub(super) fn variables(job: &Job<'_>, exec: &Exec, jobs: usize) -> BTreeMap<String, String> {
+    let mut variables: BTreeMap<String, String> = FIXED
+        .iter()
+        .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    variables.insert("SOURCE_DATE_EPOCH".to_owned(), MTIME_S.to_string());
+    variables.insert("KILN_SEED_UUID".to_owned(), seed_uuid(job));
+    variables.insert("KILN_JOBS".to_owned(), jobs.to_string());
+    variables.extend(exec.env.clone());
+    variables
+}
+
+/// A UUID made of the content of the job's materials, and of nothing else: the
+/// same root file system gets the same one on every build platform.
+fn seed_uuid(job: &Job<'_>) -> String {
+    let inputs = job.derivation.inputs.iter().zip(&job.inputs);
+    let materials = inputs.filter(|(input, _)| input.role == Role::Material && input.at != RECIPE);
+    let digests: Vec<u8> = materials
+        .flat_map(|(_, resolved)| *resolved.tree.digest().as_bytes())
+        .collect();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&Digest::derive(SEED_CONTEXT, &digests).as_bytes()[..16]);
+    // RFC 9562, version 8: custom.
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    parts.join("-")
+}
+
+/// Where a recipe's own files are.
+pub const RECIPE: &str = "/in/recipe";
