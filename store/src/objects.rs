@@ -22,7 +22,9 @@ pub enum ObjectError {
         digest: Digest,
     },
     /// The bytes found under an address are not what the address says.
-    #[error("{kind} {digest} is damaged in the store; `kiln verify` lists what is, `kiln gc --damaged` removes it")]
+    #[error(
+        "{kind} {digest} is damaged in the store; `kiln verify` lists what is, `kiln gc --damaged` removes it"
+    )]
     Damaged {
         /// `directory` or `file`.
         kind: &'static str,

@@ -219,9 +219,7 @@ impl Entry {
         }
         match &self.node {
             Node::Symlink { target }
-                if target.is_empty()
-                    || target.len() > MAX_TARGET_BYTES
-                    || target.contains(&0) =>
+                if target.is_empty() || target.len() > MAX_TARGET_BYTES || target.contains(&0) =>
             {
                 Err(TreeError::Target(self.name.clone()))
             }
