@@ -1,0 +1,120 @@
+//! A file while it is being written: it gets its name only when it is whole.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+
+use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::Session;
+use crate::error::{During, StoreError};
+use crate::layout::Layout;
+use crate::store::Owner;
+use crate::sys;
+
+/// A file in the session's temporary directory; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Temporary<'a> {
+    layout: &'a Layout,
+    path: String,
+    file: File,
+    named: bool,
+}
+
+impl<'a> Temporary<'a> {
+    pub(crate) fn create(session: &'a Session) -> Result<Self, StoreError> {
+        let path = session.temporary_path();
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = fs::openat(session.layout.fd(), &path, flags, Mode::RUSR | Mode::WUSR);
+        Ok(Self {
+            layout: &session.layout,
+            file: file.during("create", &path)?.into(),
+            path,
+            named: false,
+        })
+    }
+
+    /// The file, for content that is not at hand as a whole.
+    pub(crate) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Where it is, relative to the store.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Appends `bytes`.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all(bytes).during("write", &self.path)
+    }
+
+    /// Gives an object its mode, owner, time and name. If the name is taken,
+    /// then by the same content: objects are named by it.
+    pub(crate) fn publish(
+        mut self,
+        path: &str,
+        mode: u32,
+        owner: Option<Owner>,
+    ) -> Result<(), StoreError> {
+        let fd = self.file.as_fd();
+        fs::fchmod(fd, Mode::from_raw_mode(mode)).during("chmod", &self.path)?;
+        sys::give(fd, owner).during("chown", &self.path)?;
+        fs::futimens(fd, &sys::FIXED_TIMES).during("set the time of", &self.path)?;
+        match self.rename(path) {
+            Err(Errno::NOENT) => {
+                self.make_parent(path)?;
+                self.rename(path).during("rename to", path)
+            }
+            other => other.during("rename to", path),
+        }
+    }
+
+    /// Makes the file durable and then gives it its name, in place of what had
+    /// it. The name is durable once its directory is synced.
+    pub(crate) fn replace(mut self, path: &str) -> Result<(), StoreError> {
+        self.file.sync_data().during("sync", &self.path)?;
+        let fd = self.layout.fd();
+        fs::renameat(fd, self.path.as_str(), fd, path).during("rename to", path)?;
+        self.named = true;
+        Ok(())
+    }
+
+    fn rename(&mut self, path: &str) -> Result<(), Errno> {
+        let fd = self.layout.fd();
+        let flags = RenameFlags::NOREPLACE;
+        match fs::renameat_with(fd, self.path.as_str(), fd, path, flags) {
+            Ok(()) => self.named = true,
+            Err(Errno::EXIST) => {}
+            // Some file systems know no flags; a link never replaces either.
+            Err(Errno::INVAL) => self.link(path)?,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn link(&self, path: &str) -> Result<(), Errno> {
+        let fd = self.layout.fd();
+        match fs::linkat(fd, self.path.as_str(), fd, path, AtFlags::empty()) {
+            Err(Errno::EXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn make_parent(&self, path: &str) -> Result<(), StoreError> {
+        let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
+        match fs::mkdirat(self.layout.fd(), parent, Mode::RWXU) {
+            Err(Errno::EXIST) => Ok(()),
+            other => other.during("create", parent),
+        }
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.named {
+            let _ = fs::unlinkat(self.layout.fd(), self.path.as_str(), AtFlags::empty());
+        }
+    }
+}

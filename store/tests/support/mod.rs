@@ -1,0 +1,92 @@
+//! What the tests of the store share.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use kiln_store::import::{ImportError, Imported, Limits, Rules};
+use kiln_store::store::{OpenOptions, Store};
+
+/// A store in a directory that goes with it.
+pub(crate) struct Fixture {
+    pub(crate) store: Store,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(&dir.path().join("store"), &OpenOptions::default());
+        Self {
+            store: store.expect("to open a new store"),
+            dir,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A new, empty directory.
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir(&path).expect("to create a directory");
+        path
+    }
+
+    pub(crate) fn try_import(&self, path: &Path, limits: Limits) -> Result<Imported, ImportError> {
+        let dir = fs::File::open(path).expect("to open a directory");
+        self.store.import(dir.as_fd(), &Rules::output(limits))
+    }
+
+    pub(crate) fn import(&self, path: &Path) -> Imported {
+        let imported = self.try_import(path, Limits::default());
+        imported.expect("to import")
+    }
+}
+
+/// Writes a tree with something of everything into an empty directory.
+pub(crate) fn write_tree(root: &Path) {
+    let deep = root.join("a/b/c/d");
+    fs::create_dir_all(&deep).expect("to create directories");
+    fs::create_dir(root.join("empty")).expect("to create a directory");
+    let write = |path: &Path, content: &[u8], mode| {
+        fs::write(path, content).expect("to write");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("to chmod");
+    };
+    write(&root.join("plain"), b"plain", 0o644);
+    write(&root.join("again"), b"plain", 0o600);
+    write(&root.join("script"), b"plain", 0o755);
+    write(&root.join("nothing"), b"", 0o644);
+    write(&root.join("nothing too"), b"", 0o644);
+    write(&deep.join("zeros"), &vec![0; 3 << 20], 0o444);
+    let mut large: Vec<u8> = (0..2_500_000_u32).map(|n| (n % 251) as u8).collect();
+    large[200_000..900_000].fill(0);
+    write(&deep.join("large"), &large, 0o555);
+    write(
+        &root.join(OsStr::from_bytes(b"\xff\xfe\n")),
+        b"bytes",
+        0o640,
+    );
+    symlink("nowhere/\u{1f9f1}", root.join("link")).expect("to link");
+    symlink("plain", deep.join("plain")).expect("to link");
+}
+
+/// All files and links below `root`.
+pub(crate) fn files(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).expect("a directory") {
+        let entry = entry.expect("an entry");
+        if entry.file_type().expect("a type").is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
+}
