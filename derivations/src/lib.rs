@@ -1,3 +1,4 @@
 //! placeholder
 
 pub mod archive;
+pub mod fetch;
