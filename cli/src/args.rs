@@ -352,6 +352,21 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
+impl Default for RealiseArgs {
+    /// What the command line gives when nothing is said.
+    fn default() -> Self {
+        Self {
+            target: Vec::new(),
+            build_platform: None,
+            jobs: 1,
+            cores: None,
+            downloads: 8,
+            keep_going: false,
+            offline: false,
+        }
+    }
+}
+
 fn target(text: &str) -> Result<Target, String> {
     text.parse().map_err(|error| format!("{error}"))
 }

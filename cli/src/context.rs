@@ -104,44 +104,15 @@ impl Context {
     }
 
     /// Evaluates names of the manifest; all images if there are none.
-    pub fn evaluate(
+    pub fn evaluate_names(
         &self,
+        manifest: &Manifest,
         names: &[String],
         realise: &RealiseArgs,
     ) -> Result<Evaluation, CliError> {
-        let manifest = self.manifest()?;
-        let want = self.wanted(&manifest, names)?;
-        self.evaluate_wanted(&manifest, want, realise)
-    }
-
-    /// Evaluates what is wanted of a manifest that is read already.
-    pub fn evaluate_wanted(
-        &self,
-        manifest: &Manifest,
-        want: Vec<Wanted>,
-        realise: &RealiseArgs,
-    ) -> Result<Evaluation, CliError> {
         let lock = self.lock()?;
-        let request = self.request(want, realise)?;
-        manifest::evaluate(manifest, &lock, &request, &Disk).map_err(CliError::from)
-    }
-
-    fn wanted(&self, manifest: &Manifest, names: &[String]) -> Result<Vec<Wanted>, CliError> {
-        let names = match names {
-            [] => manifest.images.keys().map(|image| image.to_string()).collect(),
-            names => names.to_vec(),
-        };
-        if names.is_empty() {
-            return Err(CliError::usage("the manifest has no image to build")
-                .with_hint("name a package: `kiln build NAME`"));
-        }
-        Ok(names
-            .iter()
-            .map(|name| match name.parse() {
-                Ok(wanted) => wanted,
-                Err(never) => match never {},
-            })
-            .collect())
+        let request = self.request(wanted(manifest, names)?, realise)?;
+        manifest::evaluate(manifest, &lock, &request, &Disk).map_err(CliError::manifest)
     }
 
     fn request(&self, want: Vec<Wanted>, realise: &RealiseArgs) -> Result<Request, CliError> {
@@ -160,6 +131,25 @@ impl Context {
     pub fn listener(&self) -> Result<Vec<Box<dyn Listener + Send>>, CliError> {
         progress::listeners(&self.global)
     }
+}
+
+/// What names on the command line mean; all images if there are none.
+fn wanted(manifest: &Manifest, names: &[String]) -> Result<Vec<Wanted>, CliError> {
+    let names = match names {
+        [] => manifest.images.keys().map(|image| image.to_string()).collect(),
+        names => names.to_vec(),
+    };
+    if names.is_empty() {
+        return Err(CliError::usage("the manifest has no image to build")
+            .with_hint("name a package: `kiln build NAME`"));
+    }
+    Ok(names
+        .iter()
+        .map(|name| match name.parse() {
+            Ok(wanted) => wanted,
+            Err(never) => match never {},
+        })
+        .collect())
 }
 
 /// The machine's own architecture.

@@ -1,17 +1,21 @@
 //! From a manifest to realised outputs.
 //!
-//! Data flows one way: `manifest` → [`derivation`] → [`graph`] → `plan` →
-//! `realise` → the store. Builders are kiln's own code (fetch, compose, rootfs,
-//! archive) or a script in the sandbox.
+//! Data flows one way: `manifest` → [`derivation`] → [`graph`] →
+//! [`realise::plan`] → [`realise::execute`] → the store. Builders ([`build`])
+//! are kiln's own code (fetch, compose, rootfs, archive) or a script in the
+//! sandbox.
 //!
 //! The crate never touches a terminal and never reads `$HOME`: whoever calls
 //! it says where things are.
 
+pub mod archive;
 pub mod build;
 pub mod cancel;
 pub mod compose;
 pub mod derivation;
 pub mod event;
+pub mod fetch;
 pub mod graph;
 pub mod image;
 pub mod realise;
+pub mod sandbox;

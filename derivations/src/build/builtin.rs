@@ -20,7 +20,7 @@ use crate::image::archive::{self, ArchiveError};
 use crate::image::rootfs::{self, RootfsError};
 
 /// Merges the job's inputs.
-pub(super) fn composition(
+pub(crate) fn composition(
     objects: &dyn Objects,
     job: &Job<'_>,
     options: &Compose,
@@ -29,7 +29,7 @@ pub(super) fn composition(
 }
 
 /// Puts a root file system together from the job's inputs.
-pub(super) fn root_file_system(
+pub(crate) fn root_file_system(
     objects: &dyn Objects,
     job: &Job<'_>,
     spec: &Rootfs,
@@ -42,7 +42,7 @@ pub(super) fn root_file_system(
 }
 
 /// Archives the job's only input, a root file system.
-pub(super) fn tar_archive(objects: &dyn Objects, job: &Job<'_>) -> Result<TreeId, BuildError> {
+pub(crate) fn tar_archive(objects: &dyn Objects, job: &Job<'_>) -> Result<TreeId, BuildError> {
     let Some(input) = job.inputs.first() else {
         let why = "an archive needs a root file system as its input";
         return Err(BuildError::new(FailureClass::Compose, why));
@@ -85,7 +85,7 @@ fn piped(
 }
 
 /// Stores single local files as a tree.
-pub(super) fn local_files(
+pub(crate) fn local_files(
     objects: &dyn Objects,
     files: &[LocalFile],
 ) -> Result<TreeId, BuildError> {

@@ -16,10 +16,7 @@ const SEED_CONTEXT: &str = "kiln 2026-11 seed uuid v1";
 const FIXED: [(&str, &str); 5] = [
     ("HOME", "/build"),
     ("LC_ALL", "C"),
-    (
-        "PATH",
-        "/toolchain/bin:/usr/bin:/usr/sbin:/bin:/sbin",
-    ),
+    ("PATH", "/toolchain/bin:/usr/bin:/usr/sbin:/bin:/sbin"),
     ("TMPDIR", "/tmp"),
     ("TZ", "UTC"),
 ];
@@ -52,7 +49,13 @@ fn seed_uuid(job: &Job<'_>) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x80;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
     parts.join("-")
 }
 

@@ -224,7 +224,9 @@ fn failure(job: &Job<'_>, outcome: &Outcome, limits: &Limits) -> Option<BuildErr
         Exit::Cancelled => new(FailureClass::Cancelled, format!("`{name}` was stopped")),
         Exit::Setup(text) => new(
             FailureClass::Sandbox,
-            format!("the sandbox of `{name}` could not be set up: {text}; `kiln doctor` looks for the cause"),
+            format!(
+                "the sandbox of `{name}` could not be set up: {text}; `kiln doctor` looks for the cause"
+            ),
         ),
     }
 }
@@ -262,7 +264,10 @@ fn capture_outputs(
         let captured = store.import(directory.as_fd(), &Rules::output(limits));
         let captured = captured.map_err(|error| import_error(name, error))?;
         if captured.entries == 0 {
-            let text = format!("`{}` made no output `{name}`: /out is empty", job.subject.name);
+            let text = format!(
+                "`{}` made no output `{name}`: /out is empty",
+                job.subject.name
+            );
             return Err(BuildError::new(FailureClass::Output, text));
         }
         let tree = finish_output(store, job, exec, name, captured.tree)?;
@@ -298,7 +303,8 @@ fn finish_output(
 fn open_below(scratch: &BuildDir, name: &str) -> Result<File, BuildError> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
     let fd = openat(scratch.fd(), name, flags, Mode::empty());
-    fd.map(File::from).map_err(|error| machine(name, &error.into()))
+    fd.map(File::from)
+        .map_err(|error| machine(name, &error.into()))
 }
 
 /// Opens the directory of one output among several; a script may have put

@@ -22,7 +22,7 @@ use crate::fetch::{
 const STEP_BYTES: u64 = 1 << 20;
 
 /// Fetches what a derivation pins and unpacks it.
-pub(super) fn build(
+pub(crate) fn build(
     objects: &dyn Objects,
     fetcher: &Fetcher,
     job: &Job<'_>,
@@ -59,7 +59,10 @@ fn request(job: &Job<'_>, spec: &Fetch) -> Result<FetchRequest, BuildError> {
     Ok(FetchRequest {
         name: job.subject.name.clone(),
         candidates: candidates.collect::<Result<_, _>>()?,
-        sha256: spec.hash.parse().map_err(|error| refuse(format!("{error}")))?,
+        sha256: spec
+            .hash
+            .parse()
+            .map_err(|error| refuse(format!("{error}")))?,
         blake3: None,
         size: Some(spec.size_bytes),
         first_seen: spec.first_seen.parse().ok(),
@@ -113,13 +116,11 @@ fn git(objects: &dyn Objects, fetcher: &Fetcher, spec: &Fetch) -> Result<TreeId,
 fn fetch_error(error: FetchError) -> BuildError {
     let class = match &error {
         FetchError::Cancelled { .. } => FailureClass::Cancelled,
-        FetchError::Disk { source, .. }
-            if source.kind() == std::io::ErrorKind::StorageFull =>
-        {
+        FetchError::Disk { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             FailureClass::DiskFull
         }
         FetchError::Disk { .. } => FailureClass::Machine,
-        FetchError::Failed { attempts, .. } if attempts.iter().any(lied) => {
+        FetchError::Exhausted { attempts, .. } if attempts.iter().any(lied) => {
             FailureClass::HashMismatch
         }
         FetchError::Objects(error) => return object_error(error),
@@ -129,7 +130,10 @@ fn fetch_error(error: FetchError) -> BuildError {
 }
 
 fn lied(attempt: &Attempt) -> bool {
-    matches!(attempt.problem, Problem::Mismatch { .. })
+    matches!(
+        attempt.problem,
+        Problem::WrongHash { .. } | Problem::WrongSize { .. }
+    )
 }
 
 fn archive_error(error: ArchiveError) -> BuildError {

@@ -1,19 +1,31 @@
 //! Builders: what is done to make a derivation's outputs.
 //!
+//! - `fetch`: pinned files and archives.
+//! - [`exec`]: scripts in the sandbox, with their `environment`, their [`log`],
+//!   and what is done to their output afterwards, in [`capture`].
+//! - `builtin`: local files, compositions, root file systems, archives.
 //! - [`error`]: how a builder fails.
-//! - [`capture`]: what is done to a script's output after it was captured.
 //!
 //! A builder gets a [`Job`] and knows nothing of the graph it stands in.
 
+pub(crate) mod builtin;
 pub mod capture;
+mod environment;
 pub mod error;
+pub mod exec;
+pub(crate) mod fetch;
+pub mod log;
 
+use kiln_store::error::StoreError;
+use kiln_store::objects::ObjectError;
 use kiln_store::realisation::{OutputMap, Realisation};
 
 use crate::cancel::Cancel;
 use crate::derivation::resolve::{Keys, ResolvedInput, contract};
 use crate::derivation::{Builder, Derivation};
 use crate::event::{Listener, Subject};
+
+use error::{BuildError, FailureClass};
 
 /// What a builder is given.
 pub struct Job<'a> {
@@ -74,4 +86,22 @@ impl Built {
             key: None,
         }
     }
+}
+
+/// A failure of the store.
+pub(crate) fn store_error(error: StoreError) -> BuildError {
+    let class = match error.is_disk_full() {
+        true => FailureClass::DiskFull,
+        false => FailureClass::Machine,
+    };
+    BuildError::new(class, error.to_string())
+}
+
+/// A failure of the store while objects were read or written.
+pub(crate) fn object_error(error: &ObjectError) -> BuildError {
+    let class = match error.is_disk_full() {
+        true => FailureClass::DiskFull,
+        false => FailureClass::Machine,
+    };
+    BuildError::new(class, error.to_string())
 }

@@ -1,0 +1,279 @@
+//! Realising for commands: the store, the machine, and what is said when a
+//! build fails.
+
+use std::env;
+use std::sync::{Mutex, OnceLock};
+
+use kiln_derivations::build::error::{BuildError, FailureClass};
+use kiln_derivations::fetch::FetchConfig;
+use kiln_derivations::graph::{DerivationId, Graph};
+use kiln_derivations::manifest::{Evaluation, Manifest};
+use kiln_derivations::realise::execute::{Failure, Options, Report, execute};
+use kiln_derivations::realise::world::Machine;
+use kiln_derivations::sandbox::{self, Bwrap, HostUser};
+use kiln_derivations::event::Listener;
+use kiln_store::materialise::Checkout;
+use kiln_store::store::Store;
+
+use crate::args::RealiseArgs;
+use crate::context::{self, Context};
+use crate::error::CliError;
+use crate::exit::ExitStatus;
+
+/// How many CPUs one build gets if nobody says.
+fn all_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What commands realise derivations with.
+pub struct Workshop<'c> {
+    context: &'c Context,
+    args: &'c RealiseArgs,
+    store: Store,
+    listeners: Vec<Box<dyn Listener + Send>>,
+    /// The pinned roots that programs are run from; in use until the end.
+    roots: Mutex<Vec<Checkout>>,
+    bwrap: OnceLock<Bwrap>,
+}
+
+impl<'c> Workshop<'c> {
+    /// Opens the store.
+    pub fn open(context: &'c Context, args: &'c RealiseArgs) -> Result<Self, CliError> {
+        Ok(Self {
+            context,
+            args,
+            store: context.store()?,
+            listeners: context.listener()?,
+            roots: Mutex::default(),
+            bwrap: OnceLock::new(),
+        })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Realises `roots` of `graph` with their bytes; a failure is said on
+    /// stderr and ends the command.
+    pub fn realise(
+        &self,
+        manifest: &Manifest,
+        graph: &Graph,
+        roots: &[DerivationId],
+    ) -> Result<Report, CliError> {
+        let find_bwrap = || self.find_bwrap(manifest);
+        self.run(manifest, graph, roots, &find_bwrap)
+    }
+
+    fn run(
+        &self,
+        manifest: &Manifest,
+        graph: &Graph,
+        roots: &[DerivationId],
+        find_bwrap: &(dyn Fn() -> Result<Bwrap, BuildError> + Sync),
+    ) -> Result<Report, CliError> {
+        let machine = self.machine(manifest, find_bwrap)?;
+        let options = Options {
+            jobs: usize::from(self.args.jobs),
+            downloads: usize::from(self.args.downloads),
+            keep_going: self.args.keep_going,
+            bytes: true,
+        };
+        let report = execute(
+            graph,
+            roots,
+            &machine,
+            &options,
+            &self.listeners,
+            &self.context.cancel,
+        );
+        let report = report.map_err(build_error)?;
+        for failure in &report.failures {
+            say(failure);
+        }
+        match report.failures.first() {
+            Some(first) => Err(CliError::Said(status(first.error.class))),
+            None if report.is_success() => Ok(report),
+            None => Err(interrupted()),
+        }
+    }
+
+    /// This machine as derivations are built on it.
+    pub fn machine<'m>(
+        &'m self,
+        manifest: &Manifest,
+        find_bwrap: &'m (dyn Fn() -> Result<Bwrap, BuildError> + Sync),
+    ) -> Result<Machine<'m>, CliError> {
+        Ok(Machine {
+            store: &self.store,
+            fetch: (!self.args.offline).then(|| self.fetch_config(manifest)),
+            find_bwrap,
+            user: self.user()?,
+            cores: self.args.cores.map_or_else(all_cpus, usize::from),
+            fetcher: OnceLock::new(),
+            bwrap: OnceLock::new(),
+        })
+    }
+
+    /// As root, who builders run as.
+    pub fn user(&self) -> Result<Option<HostUser>, CliError> {
+        let user = context::builder_user()?;
+        Ok(user.map(|(uid, gid)| HostUser { uid, gid }))
+    }
+
+    /// How files are fetched; looked up when the first one is.
+    fn fetch_config(&self, manifest: &Manifest) -> FetchConfig {
+        fetch_config(&self.store, manifest)
+    }
+
+    /// Bubblewrap: the machine's if it works as the contract needs it, else the
+    /// pinned one that the manifest names.
+    pub fn find_bwrap(&self, manifest: &Manifest) -> Result<Bwrap, BuildError> {
+        if let Some(bwrap) = self.bwrap.get() {
+            return Ok(bwrap.clone());
+        }
+        let user = self.user().map_err(|error| machine_error(&error))?;
+        let path = env::var_os("PATH").unwrap_or_default();
+        let found = match sandbox::probe::host(&path, user) {
+            Ok(bwrap) => bwrap,
+            Err(host) => self.pinned_bwrap(manifest, user, &host.to_string())?,
+        };
+        Ok(self.bwrap.get_or_init(|| found).clone())
+    }
+
+    fn pinned_bwrap(
+        &self,
+        manifest: &Manifest,
+        user: Option<HostUser>,
+        host: &str,
+    ) -> Result<Bwrap, BuildError> {
+        let sandbox = |text: String| BuildError::new(FailureClass::Sandbox, text);
+        let Some(runner) = &manifest.sandbox else {
+            return Err(sandbox(format!(
+                "{host}, and the manifest names no pinned one (`[sandbox] root = …`)"
+            )));
+        };
+        let root = self.pinned_root(manifest, &runner.root)?;
+        let bwrap = Bwrap::pinned(&root)
+            .map_err(|error| sandbox(format!("the pinned bubblewrap: {error}")))?;
+        sandbox::probe::check(&bwrap, user).map_err(|error| sandbox(error.to_string()))?;
+        Ok(bwrap)
+    }
+
+    /// Realises one of the roots that kiln runs programs from, and shows it as
+    /// a directory until the command ends.
+    pub fn pinned_root(
+        &self,
+        manifest: &Manifest,
+        name: &str,
+    ) -> Result<std::path::PathBuf, BuildError> {
+        let here = RealiseArgs {
+            target: Vec::new(),
+            build_platform: None,
+            ..self.args.clone()
+        };
+        let evaluation = self
+            .context
+            .evaluate_names(manifest, &[name.to_owned()], &here)
+            .map_err(|error| machine_error(&error))?;
+        let no_script = || {
+            let text = "what runs the sandbox cannot be built in one";
+            Err(BuildError::new(FailureClass::Sandbox, text))
+        };
+        let roots: Vec<_> = evaluation.roots.iter().map(|it| it.derivation).collect();
+        let report = self
+            .run(manifest, &evaluation.graph, &roots, &no_script)
+            .map_err(|error| machine_error(&error))?;
+        let tree = report.roots.iter().flatten().find_map(|(_, outputs)| {
+            let (_, tree) = outputs.first()?;
+            Some(*tree)
+        });
+        let Some(tree) = tree else {
+            return Err(BuildError::new(
+                FailureClass::Machine,
+                format!("`{name}` has no output"),
+            ));
+        };
+        let checkout = self.store.checkout(&tree);
+        let checkout = checkout
+            .map_err(|error| BuildError::new(FailureClass::Machine, error.to_string()))?;
+        let path = checkout.path().to_owned();
+        let mut roots = self.roots.lock().unwrap_or_else(|e| e.into_inner());
+        roots.push(checkout);
+        Ok(path)
+    }
+}
+
+/// How this machine fetches for a store.
+pub fn fetch_config(store: &Store, manifest: &Manifest) -> FetchConfig {
+    let mut config = FetchConfig::of_machine(store.path().join("downloads"));
+    let debian = manifest.mirrors.debian.iter();
+    config.mirrors.extend(debian.map(|mirror| mirror.to_string()));
+    config
+}
+
+/// The roots of an evaluation as the executor wants them.
+pub fn root_ids(evaluation: &Evaluation) -> Vec<DerivationId> {
+    evaluation.roots.iter().map(|root| root.derivation).collect()
+}
+
+/// A failure that is no builder's.
+pub fn build_error(error: BuildError) -> CliError {
+    CliError::plain(status(error.class), error.message)
+}
+
+fn machine_error(error: &CliError) -> BuildError {
+    let text = match error {
+        CliError::Said(_) => "it could not be made ready".to_owned(),
+        other => other.to_string(),
+    };
+    BuildError::new(FailureClass::Sandbox, text)
+}
+
+fn interrupted() -> CliError {
+    CliError::plain(
+        ExitStatus::Interrupted,
+        "interrupted; nothing is running any more, and the next run goes on from here",
+    )
+}
+
+/// Says what failed: the message, the last lines of the log, and what to do.
+fn say(failure: &Failure) {
+    let title = crate::progress::title(&failure.subject);
+    let error = &failure.error;
+    eprintln!("error: {title}: {}", error.message);
+    if !error.log_tail.is_empty() {
+        eprintln!("  the last lines of its log:");
+        for line in &error.log_tail {
+            eprintln!("    {line}");
+        }
+        eprintln!("  the whole log: kiln log {}", failure.subject.action);
+    }
+    if error.kept.is_some() {
+        let target = failure.subject.target;
+        let target = target.map_or_else(String::new, |target| format!(" --target {target}"));
+        eprintln!(
+            "  its sandbox, as it was left: kiln shell --failed {}{target}",
+            failure.subject.name
+        );
+    }
+}
+
+/// How kiln ends after a failure of this class.
+fn status(class: FailureClass) -> ExitStatus {
+    match class {
+        FailureClass::Exit
+        | FailureClass::Limit
+        | FailureClass::Output
+        | FailureClass::Compose
+        | FailureClass::Archive
+        | FailureClass::Changed => ExitStatus::BuildFailed,
+        FailureClass::HashMismatch => ExitStatus::HashMismatch,
+        FailureClass::Unavailable
+        | FailureClass::Sandbox
+        | FailureClass::DiskFull
+        | FailureClass::Machine => ExitStatus::Infrastructure,
+        FailureClass::Cancelled => ExitStatus::Interrupted,
+    }
+}

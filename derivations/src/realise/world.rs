@@ -1,0 +1,158 @@
+//! The world of this machine: its store, its network, its sandbox.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use kiln_store::hash::{ActionKey, TreeId};
+use kiln_store::import::Rules;
+use kiln_store::realisation::{OutputMap, Realisation, SignedRealisation};
+use kiln_store::store::Store;
+
+use super::execute::World;
+use crate::build::error::{BuildError, FailureClass};
+use crate::build::exec::{self, Host};
+use crate::build::{Built, Job, builtin, fetch, store_error};
+use crate::derivation::{Builder, Local, LocalOrigin, OUT};
+use crate::fetch::{FetchConfig, Fetcher};
+use crate::sandbox::{Bwrap, HostUser};
+
+/// Finds bubblewrap when the first script is about to run.
+pub type FindBwrap<'a> = dyn Fn() -> Result<Bwrap, BuildError> + Sync + 'a;
+
+/// This machine.
+pub struct Machine<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// How files are fetched; `None` if they must not be.
+    pub fetch: Option<FetchConfig>,
+    /// Finds bubblewrap.
+    pub find_bwrap: &'a FindBwrap<'a>,
+    /// As root, who bubblewrap is started as.
+    pub user: Option<HostUser>,
+    /// `KILN_JOBS`.
+    pub cores: usize,
+    /// Made when the first download starts.
+    pub fetcher: OnceLock<Fetcher>,
+    /// Found when the first script starts.
+    pub bwrap: OnceLock<Bwrap>,
+}
+
+impl World for Machine<'_> {
+    fn known(&self, action: &ActionKey) -> Result<Option<OutputMap>, BuildError> {
+        let claims = self.store.realisations_of_action(action);
+        let claims = claims.map_err(store_error)?;
+        // Of several claims one whose bytes are here serves best.
+        for claim in &claims {
+            let outputs = &claim.realisation.outputs;
+            let mut present = true;
+            for (_, tree) in outputs {
+                present &= self.is_present(tree)?;
+            }
+            if present {
+                return Ok(Some(outputs.clone()));
+            }
+        }
+        Ok(claims.into_iter().next().map(|it| it.realisation.outputs))
+    }
+
+    fn is_present(&self, tree: &TreeId) -> Result<bool, BuildError> {
+        self.store.has_tree(tree).map_err(store_error)
+    }
+
+    fn lock(&self, action: &ActionKey, waiting: &dyn Fn()) -> Result<Box<dyn Send>, BuildError> {
+        if let Some(lock) = self.store.try_lock_build(action).map_err(store_error)? {
+            return Ok(Box::new(lock));
+        }
+        waiting();
+        let lock = self.store.lock_build(action).map_err(store_error)?;
+        Ok(Box::new(lock))
+    }
+
+    fn build(&self, job: &Job<'_>) -> Result<Built, BuildError> {
+        let tree = match &job.derivation.builder {
+            Builder::Fetch(spec) => return fetch::build(self.store, self.fetcher(job)?, job, spec),
+            Builder::Exec(exec) => return exec::build(&self.host()?, job, exec),
+            Builder::Local(local) => self.local(job, local)?,
+            Builder::Compose(options) => builtin::composition(self.store, job, options)?,
+            Builder::Rootfs(spec) => builtin::root_file_system(self.store, job, spec)?,
+            Builder::Archive => builtin::tar_archive(self.store, job)?,
+        };
+        Ok(Built {
+            outputs: vec![(OUT.to_owned(), tree)],
+            ..Built::default()
+        })
+    }
+
+    fn register(&self, realisation: Realisation) -> Result<(), BuildError> {
+        let signed = SignedRealisation {
+            realisation,
+            signature: None,
+        };
+        self.store.register(&[signed]).map_err(store_error)
+    }
+}
+
+impl Machine<'_> {
+    /// What scripts need of this machine.
+    pub fn host(&self) -> Result<Host<'_>, BuildError> {
+        let bwrap = match self.bwrap.get() {
+            Some(bwrap) => bwrap,
+            None => {
+                let found = (self.find_bwrap)()?;
+                self.bwrap.get_or_init(|| found)
+            }
+        };
+        Ok(Host {
+            store: self.store,
+            bwrap,
+            user: self.user,
+            cores: self.cores,
+        })
+    }
+
+    fn fetcher(&self, job: &Job<'_>) -> Result<&Fetcher, BuildError> {
+        if let Some(fetcher) = self.fetcher.get() {
+            return Ok(fetcher);
+        }
+        let Some(config) = &self.fetch else {
+            let text = format!(
+                "`{}` has to be downloaded, and --offline forbids it",
+                job.subject.name
+            );
+            return Err(BuildError::new(FailureClass::Unavailable, text));
+        };
+        let fetcher = Fetcher::new(config.clone());
+        let fetcher =
+            fetcher.map_err(|error| BuildError::new(FailureClass::Machine, error.to_string()))?;
+        Ok(self.fetcher.get_or_init(|| fetcher))
+    }
+
+    /// Takes local files into the store; they have to be what they were when
+    /// the manifest was evaluated.
+    fn local(&self, job: &Job<'_>, local: &Local) -> Result<TreeId, BuildError> {
+        let tree = match &local.origin {
+            LocalOrigin::Files(files) => builtin::local_files(self.store, files)?,
+            LocalOrigin::Directory(path) => self.directory(path)?,
+        };
+        if tree == local.tree {
+            return Ok(tree);
+        }
+        let text = format!(
+            "the local files of `{}` changed while kiln read them; run it again",
+            job.subject.name
+        );
+        Err(BuildError::new(FailureClass::Changed, text))
+    }
+
+    fn directory(&self, path: &PathBuf) -> Result<TreeId, BuildError> {
+        let imported = self.store.import_path(path, &Rules::source());
+        match imported {
+            Ok(imported) => Ok(imported.tree),
+            Err(kiln_store::import::ImportError::Store(error)) => Err(store_error(error)),
+            Err(error) => Err(BuildError::new(
+                FailureClass::Machine,
+                format!("{}: {error}", path.display()),
+            )),
+        }
+    }
+}
