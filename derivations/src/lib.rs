@@ -7,6 +7,7 @@
 //! The crate never touches a terminal and never reads `$HOME`: whoever calls
 //! it says where things are.
 
+pub mod boot;
 pub mod build;
 pub mod compose;
 pub mod derivation;
