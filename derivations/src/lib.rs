@@ -9,6 +9,7 @@
 //! it says where things are.
 
 pub mod archive;
+pub mod boot;
 pub mod build;
 pub mod cancel;
 pub mod compose;
