@@ -71,3 +71,23 @@ impl CliError {
         }
     }
 }
+
+/// An error with all its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(&format!(": {next}"));
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl From<kiln_store::error::StoreError> for CliError {
+    fn from(error: kiln_store::error::StoreError) -> Self {
+        Self::machine(chain(&error))
+    }
+}

@@ -12,6 +12,7 @@ mod commands;
 mod context;
 mod error;
 mod exit;
+mod guest;
 mod interrupt;
 mod output;
 mod progress;

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use kiln_derivations::manifest::{Evaluation, Manifest};
 use kiln_derivations::realise::execute::Report;
+use kiln_store::roots::Root;
 use kiln_store::store::Store;
 
-use crate::commands::Made;
+use crate::commands::build::Made;
 use crate::error::CliError;
 
 /// The name of the link in the working directory.
@@ -33,7 +34,11 @@ pub fn keep(
             .filter(|(id, _, _)| needed[id.index()])
             .flat_map(|(_, _, outputs)| outputs.iter().map(|&(_, tree)| tree))
             .collect();
-        store.set_root(&name, &trees)?;
+        store.add_roots(&[Root {
+            name,
+            realisation: None,
+            trees,
+        }])?;
     }
     Ok(())
 }

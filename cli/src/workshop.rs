@@ -4,15 +4,20 @@
 use std::env;
 use std::sync::{Mutex, OnceLock};
 
+use kiln_derivations::build::Job;
 use kiln_derivations::build::error::{BuildError, FailureClass};
+use kiln_derivations::derivation::resolve::{self, Keys, ResolvedInput};
+use kiln_derivations::derivation::{Builder, Derivation, Target};
 use kiln_derivations::fetch::FetchConfig;
 use kiln_derivations::graph::{DerivationId, Graph};
 use kiln_derivations::manifest::{Evaluation, Manifest};
-use kiln_derivations::realise::execute::{Failure, Options, Report, execute};
+use kiln_derivations::realise::execute::{AskWorld, Failure, Options, Report, execute, subject};
+use kiln_derivations::realise::plan::{Plan, State};
 use kiln_derivations::realise::world::Machine;
 use kiln_derivations::sandbox::{self, Bwrap, HostUser};
 use kiln_derivations::event::Listener;
 use kiln_store::materialise::Checkout;
+use kiln_store::realisation::OutputMap;
 use kiln_store::store::Store;
 
 use crate::args::RealiseArgs;
@@ -97,6 +102,119 @@ impl<'c> Workshop<'c> {
             None if report.is_success() => Ok(report),
             None => Err(interrupted()),
         }
+    }
+
+    /// Shows the first root of a report as a directory.
+    pub fn checkout(&self, report: &Report) -> Result<Checkout, CliError> {
+        let outputs = report.roots.iter().flatten().next();
+        let Some((_, tree)) = outputs.and_then(|(_, outputs)| outputs.first()) else {
+            return Err(CliError::machine("what was built has no output"));
+        };
+        Ok(self.store.checkout(tree)?)
+    }
+
+    /// Where builders run.
+    pub fn build_platform(&self) -> Result<Target, CliError> {
+        match self.args.build_platform {
+            Some(platform) => Ok(platform),
+            None => context::host(),
+        }
+    }
+
+    /// What would be done for `roots`: `build`, `download`, or `unknown` until
+    /// what it needs is built; with the name of each.
+    pub fn plan(
+        &self,
+        graph: &Graph,
+        roots: &[DerivationId],
+    ) -> Result<Vec<(&'static str, String)>, CliError> {
+        let plan = self.advanced(graph, roots, true)?;
+        let mut states = Vec::new();
+        for (id, state) in plan.states() {
+            let derivation = graph.get(id);
+            let verb = match (state, &derivation.builder) {
+                (State::Missing(_), Builder::Fetch(_)) => "download",
+                (State::Missing(_), _) => "build",
+                (State::Unresolved, _) => "unknown",
+                _ => continue,
+            };
+            let target = derivation.target.map_or_else(String::new, |t| format!(" ({t})"));
+            states.push((verb, format!("{}{target}", derivation.name)));
+        }
+        Ok(states)
+    }
+
+    /// The keys of one derivation, if all that it needs was realised before.
+    pub fn keys(&self, graph: &Graph, id: DerivationId) -> Result<Option<Keys>, CliError> {
+        let plan = self.advanced(graph, &[id], false)?;
+        Ok(match plan.state(id) {
+            State::Known(keys, _) | State::Missing(keys) => Some(*keys),
+            _ => None,
+        })
+    }
+
+    /// The outputs of every derivation that was realised before, by its number.
+    pub fn known(
+        &self,
+        graph: &Graph,
+        roots: &[DerivationId],
+    ) -> Result<Vec<Option<OutputMap>>, CliError> {
+        let plan = self.advanced(graph, roots, false)?;
+        let outputs = graph.iter().map(|(id, _)| match plan.state(id) {
+            State::Known(_, outputs) => Some(outputs.clone()),
+            _ => None,
+        });
+        Ok(outputs.collect())
+    }
+
+    fn advanced<'g>(
+        &self,
+        graph: &'g Graph,
+        roots: &[DerivationId],
+        bytes: bool,
+    ) -> Result<Plan<'g>, CliError> {
+        let no_script = || Err(BuildError::new(FailureClass::Sandbox, "nothing is built here"));
+        let machine = self.machine(&Manifest::default(), &no_script)?;
+        let mut plan = Plan::new(graph, roots, bytes);
+        plan.advance(&AskWorld(&machine)).map_err(build_error)?;
+        Ok(plan)
+    }
+
+    /// A job for a derivation whose inputs are realised in `report`.
+    pub fn job<'j>(
+        &'j self,
+        derivation: &'j Derivation,
+        report: &Report,
+    ) -> Result<Job<'j>, CliError> {
+        let inputs = derivation.inputs.iter().map(|input| {
+            let (_, keys, outputs) = report
+                .realised
+                .iter()
+                .find(|(id, _, _)| *id == input.derivation)?;
+            let (_, tree) = outputs.iter().find(|(name, _)| *name == input.output)?;
+            Some(ResolvedInput {
+                tree: *tree,
+                recipe: keys.recipe,
+            })
+        });
+        let inputs = inputs.collect::<Option<Vec<_>>>();
+        let inputs =
+            inputs.ok_or_else(|| CliError::machine("an input of the sandbox is not realised"))?;
+        let keys = resolve::keys(derivation, &inputs);
+        Ok(Job {
+            derivation,
+            keys,
+            inputs,
+            layers: Vec::new(),
+            subject: subject(derivation, &keys),
+            listener: &self.listeners,
+            cancel: &self.context.cancel,
+        })
+    }
+
+    /// Gives the store back.
+    pub fn into_store(self) -> Store {
+        self.store
     }
 
     /// This machine as derivations are built on it.

@@ -18,5 +18,6 @@ pub mod event;
 pub mod fetch;
 pub mod graph;
 pub mod image;
+pub mod manifest;
 pub mod realise;
 pub mod sandbox;

@@ -2,7 +2,7 @@
 //! its result.
 
 mod boot;
-mod build;
+pub mod build;
 mod completions;
 mod doctor;
 mod gc;

@@ -158,7 +158,8 @@ struct Executor<'e> {
     reported: Vec<bool>,
 }
 
-struct AskWorld<'w>(&'w dyn World);
+/// A world as the plan asks it.
+pub struct AskWorld<'w>(pub &'w dyn World);
 
 impl Oracle for AskWorld<'_> {
     type Error = BuildError;
