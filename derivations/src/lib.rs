@@ -1,1 +1,3 @@
-//! placeholder
+//! From a manifest to realised outputs.
+
+pub mod sandbox;

@@ -1,0 +1,37 @@
+//! One build in a sandbox: the contract between a builder and everything else.
+//!
+//! A [`SandboxRequest`] is plain data; [`run`] starts bubblewrap for it and
+//! gives an [`Outcome`] when no process of it is left. Reading order:
+//!
+//! - [`request`]: what is asked and answered.
+//! - [`command`]: the contract as bubblewrap's options; [`seccomp`]: as system
+//!   calls; [`rlimits`]: as resource limits. All three are pure.
+//! - `supervise`: the life of one run, in numbered steps; `spawn`: how a
+//!   process is started; `limits`: how it is held; `terminal`: for `kiln shell`.
+//! - [`bwrap`]: which bubblewrap.
+//!
+//! What is not known here: the store, manifests, derivations, the graph, and
+//! whether an output is any good. `docs/observables.md` lists what a builder
+//! can see in here, `docs/threat-model.md` what it is kept from.
+
+pub mod bwrap;
+mod cancel;
+pub mod command;
+mod error;
+mod limits;
+pub mod request;
+pub mod rlimits;
+pub mod seccomp;
+mod spawn;
+mod supervise;
+mod terminal;
+
+pub use bwrap::Bwrap;
+pub use cancel::CancelToken;
+pub use error::{BadRequest, SandboxError};
+pub use limits::cgroup::available as cgroup_available;
+pub use request::{
+    Exit, HostUser, Identity, InputName, Limit, LimitTier, Limits, Mount, MountPoint, Outcome,
+    SandboxRequest, Terminal,
+};
+pub use supervise::{Output, run};

@@ -1,0 +1,327 @@
+//! Starts bubblewrap: `clone` in the manner of `vfork`, then `execve`.
+//!
+//! `std::process` forks as soon as a child has to change its uid or limits, and
+//! a fork copies the page tables of a kiln that has gigabytes mapped. Here the
+//! child shares the memory until `execve` and the calling thread waits for it,
+//! so the cost does not grow; in turn the child runs nothing but system calls
+//! on data prepared before.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use libc::{c_char, c_int, c_long, c_void};
+
+use super::request::HostUser;
+
+/// A child to be started.
+pub(super) struct Child<'a> {
+    /// The program file; started through the descriptor, so it may have no name.
+    pub(super) program: BorrowedFd<'a>,
+    /// Its arguments, the program's name first.
+    pub(super) arguments: Vec<CString>,
+    /// The descriptors it gets as 0, 1, 2, …, and no others.
+    pub(super) descriptors: Vec<BorrowedFd<'a>>,
+    /// What it runs as; `None` leaves the ids alone.
+    pub(super) user: Option<HostUser>,
+    /// Resource limits to set: (resource, soft, hard).
+    pub(super) rlimits: &'a [(c_int, u64, u64)],
+    /// Make descriptor 0 the controlling terminal. The child is in a new
+    /// session either way, so keys of the user's terminal do not reach it.
+    pub(super) controlling_terminal: bool,
+    /// `cgroup.procs` of the cgroup to join.
+    pub(super) cgroup: Option<BorrowedFd<'a>>,
+}
+
+/// A started child; it has to be waited for.
+pub(super) struct Started {
+    pub(super) pid: i32,
+    pub(super) pidfd: OwnedFd,
+}
+
+/// Why a child was not started: which step failed.
+#[derive(Debug)]
+pub(super) struct NotStarted {
+    pub(super) step: &'static str,
+    pub(super) source: io::Error,
+}
+
+/// Everything the child reads, all of it allocated before `clone`.
+struct Plan {
+    program: RawFd,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+    descriptors: *const RawFd,
+    descriptor_count: usize,
+    ids: Option<HostUser>,
+    rlimits: *const (c_int, u64, u64),
+    rlimit_count: usize,
+    controlling_terminal: bool,
+    cgroup: RawFd,
+    parent: libc::pid_t,
+    failed_step: &'static str,
+    failed_errno: c_int,
+}
+
+const STACK_BYTES: usize = 64 * 1024;
+
+impl Child<'_> {
+    /// Starts the child. It dies when the calling thread does.
+    pub(super) fn start(self) -> Result<Started, NotStarted> {
+        let not_started = |step, source| NotStarted { step, source };
+        let high = self
+            .high_descriptors()
+            .map_err(|error| not_started("fcntl", error))?;
+        let program = above(self.program, high.len()).map_err(|e| not_started("fcntl", e))?;
+        let raw: Vec<RawFd> = high.iter().map(AsRawFd::as_raw_fd).collect();
+        let mut arguments: Vec<_> = self.arguments.iter().map(|word| word.as_ptr()).collect();
+        arguments.push(ptr::null());
+        let environment = [ptr::null()];
+        let mut plan = Plan {
+            program: program.as_raw_fd(),
+            arguments: arguments.as_ptr(),
+            environment: environment.as_ptr(),
+            descriptors: raw.as_ptr(),
+            descriptor_count: raw.len(),
+            ids: self.user,
+            rlimits: self.rlimits.as_ptr(),
+            rlimit_count: self.rlimits.len(),
+            controlling_terminal: self.controlling_terminal,
+            cgroup: self.cgroup.map_or(-1, |fd| fd.as_raw_fd()),
+            parent: std::process::id() as libc::pid_t,
+            failed_step: "",
+            failed_errno: 0,
+        };
+        let (pid, pidfd) = clone(&mut plan).map_err(|error| not_started("clone", error))?;
+        if plan.failed_errno != 0 {
+            let mut status = 0;
+            // SAFETY: waits for our own child, which has left with `_exit`.
+            unsafe { libc::waitpid(pid, &raw mut status, 0) };
+            let source = io::Error::from_raw_os_error(plan.failed_errno);
+            return Err(not_started(plan.failed_step, source));
+        }
+        Ok(Started { pid, pidfd })
+    }
+
+    /// Copies of the descriptors above all numbers that the child assigns.
+    fn high_descriptors(&self) -> io::Result<Vec<OwnedFd>> {
+        let count = self.descriptors.len();
+        self.descriptors
+            .iter()
+            .map(|fd| above(*fd, count))
+            .collect()
+    }
+}
+
+/// A copy of `fd` above the numbers that a child with `count` descriptors uses.
+fn above(fd: BorrowedFd<'_>, count: usize) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, count as RawFd + 1)?)
+}
+
+fn clone(plan: &mut Plan) -> io::Result<(i32, OwnedFd)> {
+    let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
+    let mut pidfd: c_int = -1;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut all = empty_set();
+    let mut before = empty_set();
+    // SAFETY: the child runs `in_child` on its own stack, which lives until
+    // `clone` returns, and with CLONE_VFORK that is after the child's execve or
+    // exit. Signals are blocked meanwhile, so none of this program's handlers
+    // runs in the child, where it would share our memory.
+    let pid = unsafe {
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        let top = stack.as_mut_ptr_range().end.cast::<c_void>();
+        let argument = ptr::from_mut(plan).cast::<c_void>();
+        let pid = libc::clone(in_child, top, flags, argument, &raw mut pidfd);
+        let error = io::Error::last_os_error();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
+        if pid < 0 {
+            return Err(error);
+        }
+        pid
+    };
+    // SAFETY: the kernel has just stored a descriptor that nobody else owns.
+    Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+fn empty_set() -> libc::sigset_t {
+    // SAFETY: a signal set is plain data and all zeroes is the empty one.
+    unsafe { std::mem::zeroed() }
+}
+
+extern "C" fn in_child(argument: *mut c_void) -> c_int {
+    // SAFETY: `argument` is the plan, which the parent does not touch before
+    // this process has gone or become another program.
+    let plan = unsafe { &mut *argument.cast::<Plan>() };
+    let Err((step, errno)) = become_bubblewrap(plan);
+    plan.failed_step = step;
+    plan.failed_errno = errno;
+    // SAFETY: ends only the child; runs no handlers.
+    unsafe { libc::_exit(127) }
+}
+
+/// Raw system calls only: the C library's wrappers may take locks that another
+/// thread of the parent holds, or change the ids of "all threads".
+fn become_bubblewrap(plan: &Plan) -> Result<std::convert::Infallible, (&'static str, c_int)> {
+    // SAFETY: every pointer of the plan outlives this process's share of the memory.
+    unsafe {
+        default_signals();
+        if plan.cgroup >= 0 {
+            call(
+                "join cgroup",
+                libc::SYS_write,
+                [plan.cgroup as c_long, c"0".as_ptr() as c_long, 1],
+            )?;
+        }
+        call("setsid", libc::SYS_setsid, [])?;
+        if plan.controlling_terminal {
+            let terminal = *plan.descriptors;
+            call(
+                "TIOCSCTTY",
+                libc::SYS_ioctl,
+                [terminal as c_long, libc::TIOCSCTTY as c_long, 0],
+            )?;
+        }
+        for index in 0..plan.rlimit_count {
+            let (resource, soft, hard) = *plan.rlimits.add(index);
+            let limit = libc::rlimit64 {
+                rlim_cur: soft,
+                rlim_max: hard,
+            };
+            let new = &raw const limit;
+            call(
+                "setrlimit",
+                libc::SYS_prlimit64,
+                [0, resource as c_long, new as c_long, 0],
+            )?;
+        }
+        prefer_for_oom_kill();
+        call("umask", libc::SYS_umask, [0o022])?;
+        fixed_personality()?;
+        if let Some(ids) = plan.ids {
+            let (uid, gid) = (c_long::from(ids.uid), c_long::from(ids.gid));
+            call("setgroups", libc::SYS_setgroups, [0, 0])?;
+            call("setresgid", libc::SYS_setresgid, [gid, gid, gid])?;
+            call("setresuid", libc::SYS_setresuid, [uid, uid, uid])?;
+        }
+        // After the ids, whose change would clear it again.
+        call(
+            "prctl",
+            libc::SYS_prctl,
+            [libc::PR_SET_PDEATHSIG as c_long, libc::SIGKILL as c_long],
+        )?;
+        if libc::syscall(libc::SYS_getppid) != c_long::from(plan.parent) {
+            return Err(("parent", libc::ESRCH));
+        }
+        let count = plan.descriptor_count as c_long;
+        for target in 0..count {
+            let source = *plan.descriptors.add(target as usize) as c_long;
+            call("dup3", libc::SYS_dup3, [source, target, 0])?;
+        }
+        // The program itself comes after the others and is closed by execve.
+        let program = plan.program as c_long;
+        call(
+            "dup3",
+            libc::SYS_dup3,
+            [program, count, libc::O_CLOEXEC as c_long],
+        )?;
+        call(
+            "close_range",
+            libc::SYS_close_range,
+            [count + 1, c_long::from(u32::MAX), 0],
+        )?;
+        let empty = empty_set();
+        let (mask, bytes) = (&raw const empty as c_long, 8);
+        call(
+            "sigprocmask",
+            libc::SYS_rt_sigprocmask,
+            [libc::SIG_SETMASK as c_long, mask, 0, bytes],
+        )?;
+        let (arguments, environment) = (plan.arguments as c_long, plan.environment as c_long);
+        let (name, flags) = (c"".as_ptr() as c_long, libc::AT_EMPTY_PATH as c_long);
+        call(
+            "execve",
+            libc::SYS_execveat,
+            [count, name, arguments, environment, flags],
+        )?;
+    }
+    Err(("execve", 0))
+}
+
+/// # Safety
+/// The arguments have to be right for the call.
+unsafe fn call<const N: usize>(
+    step: &'static str,
+    number: c_long,
+    arguments: [c_long; N],
+) -> Result<c_long, (&'static str, c_int)> {
+    let mut all = [0; 5];
+    all[..N].copy_from_slice(&arguments);
+    // SAFETY: as promised by the caller; surplus arguments are ignored.
+    let result = unsafe { libc::syscall(number, all[0], all[1], all[2], all[3], all[4], 0) };
+    if result < 0 {
+        // SAFETY: errno is a thread-local of the waiting parent thread; the
+        // child shares its TLS and nobody else uses it meanwhile.
+        Err((step, unsafe { *libc::__errno_location() }))
+    } else {
+        Ok(result)
+    }
+}
+
+/// # Safety
+/// Only in the child, whose signal table is its own copy.
+unsafe fn default_signals() {
+    // The kernel's sigaction, all zeroes: SIG_DFL, no flags, no restorer, no mask.
+    let default = [0_u64; 4];
+    for signal in 1..=64 {
+        // SAFETY: the structure is longer than or as long as the kernel's.
+        let _ = unsafe {
+            call(
+                "sigaction",
+                libc::SYS_rt_sigaction,
+                [signal, default.as_ptr() as c_long, 0, 8],
+            )
+        };
+    }
+}
+
+/// The kernel's out-of-memory killer takes a builder before anything else.
+///
+/// # Safety
+/// Only in the child.
+unsafe fn prefer_for_oom_kill() {
+    let path = c"/proc/self/oom_score_adj".as_ptr() as c_long;
+    let at = libc::AT_FDCWD as c_long;
+    // SAFETY: constant strings; a failure only leaves the preference as it was.
+    unsafe {
+        if let Ok(fd) = call(
+            "open",
+            libc::SYS_openat,
+            [at, path, libc::O_WRONLY as c_long, 0],
+        ) {
+            let _ = call(
+                "write",
+                libc::SYS_write,
+                [fd, c"1000".as_ptr() as c_long, 4],
+            );
+            let _ = call("close", libc::SYS_close, [fd]);
+        }
+    }
+}
+
+/// A native personality; address randomisation stays as kiln has it, so that
+/// `verify` can vary it.
+///
+/// # Safety
+/// Only in the child.
+unsafe fn fixed_personality() -> Result<(), (&'static str, c_int)> {
+    // SAFETY: takes and gives numbers.
+    unsafe {
+        let now = call("personality", libc::SYS_personality, [0xffff_ffff])?;
+        let kept = now & libc::ADDR_NO_RANDOMIZE as c_long;
+        call("personality", libc::SYS_personality, [kept])?;
+    }
+    Ok(())
+}
