@@ -15,7 +15,11 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+<<<<<<< HEAD
 use super::request::{MountPoint, SandboxRequest};
+=======
+use super::request::SandboxRequest;
+>>>>>>> sandbox
 
 /// The host name inside.
 pub const HOST_NAME: &str = "kiln";
@@ -150,6 +154,7 @@ fn filesystem(options: &mut Options, request: &SandboxRequest) {
     }
 }
 
+<<<<<<< HEAD
 /// A sandbox around the host's own files that starts `program`: shows that
 /// this bubblewrap and this kernel can do what the contract needs.
 pub(super) fn trial_options() -> Vec<OsString> {
@@ -168,6 +173,8 @@ pub(super) fn trial_options() -> Vec<OsString> {
     options.0
 }
 
+=======
+>>>>>>> sandbox
 /// Options as `--args` reads them.
 pub(super) fn nul_terminated(options: Vec<OsString>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -177,8 +184,11 @@ pub(super) fn nul_terminated(options: Vec<OsString>) -> Vec<u8> {
     }
     bytes
 }
+<<<<<<< HEAD
 
 /// Where an input is seen, for messages and for building `/in`.
 pub fn place(at: &MountPoint) -> String {
     at.to_string()
 }
+=======
+>>>>>>> sandbox

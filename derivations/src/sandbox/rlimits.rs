@@ -4,7 +4,15 @@
 //! decides how long an argument list may be. Hard limits are chosen so that an
 //! ordinary user of a usual system may set them.
 
+<<<<<<< HEAD
 use libc::c_int;
+=======
+use std::io;
+
+use libc::{c_int, c_long};
+
+use super::request::HostUser;
+>>>>>>> sandbox
 
 const INFINITY: u64 = libc::RLIM64_INFINITY;
 const MIB: u64 = 1 << 20;
@@ -57,12 +65,18 @@ pub(super) fn all() -> Vec<(c_int, u64, u64)> {
         .collect()
 }
 
+<<<<<<< HEAD
 /// The first limit that this process may not set as the contract wants, with
 /// what the host allows.
 pub fn unreachable() -> Option<(&'static Rlimit, u64)> {
     if rustix::process::geteuid().is_root() {
         return None;
     }
+=======
+/// The first limit that a process without privilege may not set as the contract
+/// wants it, with what the host allows.
+pub fn unreachable() -> Option<(&'static Rlimit, u64)> {
+>>>>>>> sandbox
     RLIMITS.iter().find_map(|limit| {
         let host = hard(limit.resource);
         (host < limit.hard).then_some((limit, host))
@@ -82,3 +96,65 @@ fn hard(resource: c_int) -> u64 {
         INFINITY
     }
 }
+<<<<<<< HEAD
+=======
+
+/// Sets the number of processes and threads on a sandbox's pid 1 while that is
+/// alone in its user namespace: from then on only what is in there counts. Set
+/// any earlier, all of the user's other processes would count too.
+///
+/// The kernel lets the same user do it, or CAP_SYS_RESOURCE, which root in a
+/// container may lack; so root takes the sandbox's real ids for the one call.
+pub(super) fn limit_processes(pid: i32, processes: u64, user: Option<HostUser>) -> io::Result<()> {
+    let limit = libc::rlimit64 {
+        rlim_cur: processes,
+        rlim_max: processes,
+    };
+    let set = || {
+        // SAFETY: reads a structure of ours.
+        result(unsafe {
+            let nproc = libc::RLIMIT_NPROC as c_long;
+            libc::syscall(
+                libc::SYS_prlimit64,
+                c_long::from(pid),
+                nproc,
+                &raw const limit,
+                0_usize,
+            )
+        })
+    };
+    let Some(user) = user else { return set() };
+    set_real_ids(user.uid, user.gid)?;
+    let done = set();
+    set_real_ids(0, 0)?;
+    done
+}
+
+/// Of this thread only, which the C library's `setresuid` would not allow.
+fn set_real_ids(uid: u32, gid: u32) -> io::Result<()> {
+    let keep: c_long = -1;
+    // SAFETY: takes numbers; privileges stay, since the effective ids do.
+    unsafe {
+        result(libc::syscall(
+            libc::SYS_setresgid,
+            c_long::from(gid),
+            keep,
+            keep,
+        ))?;
+        result(libc::syscall(
+            libc::SYS_setresuid,
+            c_long::from(uid),
+            keep,
+            keep,
+        ))
+    }
+}
+
+fn result(returned: c_long) -> io::Result<()> {
+    if returned == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+>>>>>>> sandbox

@@ -99,12 +99,42 @@ struct PidOne {
     pidfd: OwnedFd,
 }
 
+<<<<<<< HEAD
 struct Running<'a> {
     limits: &'a Limits,
     start: Instant,
     bwrap: Started,
     pid_one: Option<PidOne>,
     go: Option<OwnedFd>,
+=======
+/// What bubblewrap waits for before it starts the builder.
+struct Go {
+    pipe: OwnedFd,
+    given: bool,
+}
+
+impl Go {
+    fn give(&mut self) {
+        self.given = true;
+        // A setup that failed meanwhile no longer reads; it is reported as such.
+        let _ = rustix::io::write(&self.pipe, b"!");
+    }
+
+    /// Whether the setup is done: only then is the root of pid 1 the sandbox's
+    /// and not still the host's.
+    fn was_taken(&self) -> bool {
+        self.given && rustix::io::ioctl_fionread(&self.pipe).is_ok_and(|bytes| bytes == 0)
+    }
+}
+
+struct Running<'a> {
+    limits: &'a Limits,
+    user: Option<HostUser>,
+    start: Instant,
+    bwrap: Started,
+    pid_one: Option<PidOne>,
+    go: Go,
+>>>>>>> sandbox
     status: Option<OwnedFd>,
     status_text: Vec<u8>,
     exit_code: Option<i32>,
@@ -206,10 +236,21 @@ impl Job<'_> {
         let bwrap = child.start().map_err(not_started)?;
         Ok(Running {
             limits: self.limits,
+<<<<<<< HEAD
             start,
             bwrap,
             pid_one: None,
             go: Some(go),
+=======
+            user: self.user,
+            start,
+            bwrap,
+            pid_one: None,
+            go: Go {
+                pipe: go,
+                given: false,
+            },
+>>>>>>> sandbox
             status: Some(status),
             status_text: Vec::new(),
             exit_code: None,
@@ -358,21 +399,40 @@ impl Running<'_> {
             return Some(Limit::Silence);
         }
         match &self.pid_one {
+<<<<<<< HEAD
             Some(pid_one) if now >= self.monitor.due() => self.monitor.sample(pid_one.pid),
+=======
+            Some(pid_one) if now >= self.monitor.due() => self
+                .monitor
+                .sample(self.go.was_taken().then_some(pid_one.pid)),
+>>>>>>> sandbox
             _ => None,
         }
     }
 
+<<<<<<< HEAD
     /// Reads what bubblewrap reports: one JSON object a line.
     fn read_status(&mut self, may_go: bool) -> Result<(), SandboxError> {
         let Some(status) = &self.status else {
             return Ok(());
+=======
+    /// Reads what bubblewrap reports: one JSON object a line. False when
+    /// there is nothing more at present.
+    fn read_status(&mut self, may_go: bool) -> Result<bool, SandboxError> {
+        let Some(status) = &self.status else {
+            return Ok(false);
+>>>>>>> sandbox
         };
         let mut bytes = [0; 1024];
         match rustix::io::read(status, &mut bytes) {
             Ok(0) => self.status = None,
             Ok(count) => self.status_text.extend_from_slice(&bytes[..count]),
+<<<<<<< HEAD
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+=======
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return Ok(false),
+>>>>>>> sandbox
             Err(error) => return Err(error).doing("reading bubblewrap's report"),
         }
         while let Some(end) = self.status_text.iter().position(|byte| *byte == b'\n') {
@@ -387,7 +447,11 @@ impl Running<'_> {
                 self.take_pid_one(pid, may_go)?;
             }
         }
+<<<<<<< HEAD
         Ok(())
+=======
+        Ok(true)
+>>>>>>> sandbox
     }
 
     fn take_pid_one(&mut self, pid: i32, may_go: bool) -> Result<(), SandboxError> {
@@ -400,11 +464,19 @@ impl Running<'_> {
             return Ok(());
         };
         self.pid_one = Some(PidOne { pid, pidfd });
+<<<<<<< HEAD
         if may_go && let Some(go) = self.go.take() {
             let processes = u64::from(self.limits.processes);
             limit_processes(pid, processes).doing("setting the limit on processes")?;
             // A setup that failed meanwhile no longer reads; it is reported as such.
             let _ = rustix::io::write(&go, b"!");
+=======
+        if may_go {
+            let processes = u64::from(self.limits.processes);
+            rlimits::limit_processes(pid, processes, self.user)
+                .doing("setting the limit on processes")?;
+            self.go.give();
+>>>>>>> sandbox
         }
         Ok(())
     }
@@ -461,6 +533,7 @@ impl Running<'_> {
             used.peak_rss_bytes = used.peak_rss_bytes.max(rest.peak_rss_bytes);
         }
         used.wall = self.start.elapsed();
+<<<<<<< HEAD
         while self.status.is_some() {
             let before = self.status_text.len();
             self.read_status(false)?;
@@ -468,6 +541,9 @@ impl Running<'_> {
                 break;
             }
         }
+=======
+        while self.read_status(false)? {}
+>>>>>>> sandbox
         Ok(used)
     }
 
@@ -585,6 +661,7 @@ fn reap(pidfd: &OwnedFd) -> io::Result<Used> {
     })
 }
 
+<<<<<<< HEAD
 fn limit_processes(pid: i32, processes: u64) -> io::Result<()> {
     let limit = libc::rlimit64 {
         rlim_cur: processes,
@@ -606,6 +683,8 @@ fn limit_processes(pid: i32, processes: u64) -> io::Result<()> {
     }
 }
 
+=======
+>>>>>>> sandbox
 fn become_subreaper() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

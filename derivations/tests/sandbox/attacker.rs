@@ -1,0 +1,1 @@
+//! The attackers: what runs inside, by name.

@@ -1,0 +1,1 @@
+//! Attacks, judged from outside.

@@ -1,0 +1,1 @@
+//! Builders that use up too much.
