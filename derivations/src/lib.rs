@@ -9,3 +9,4 @@
 
 pub mod derivation;
 pub mod graph;
+pub mod manifest;
