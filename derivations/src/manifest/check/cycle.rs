@@ -1,0 +1,170 @@
+//! Finds a circle among what entries are made of, and shows its whole path.
+
+use std::collections::BTreeMap;
+
+use super::{LAYERS, MATERIALS, TOOLS};
+use crate::derivation::Target;
+use crate::manifest::assemble::Manifest;
+use crate::manifest::problem::Problem;
+use crate::manifest::reference::Kind;
+use crate::manifest::span::{At, Span};
+
+type Node = (Kind, String);
+
+/// An entry that another is made of, and the place that says so.
+struct Edge {
+    to: Node,
+    span: Span,
+}
+
+/// The first circle for any target, if there is one.
+pub(super) fn find(manifest: &Manifest) -> Option<Problem> {
+    manifest.targets().into_iter().find_map(|target| {
+        let mut walk = Walk {
+            manifest,
+            target,
+            done: BTreeMap::new(),
+            path: Vec::new(),
+        };
+        [Kind::Package, Kind::Compose, Kind::Rootfs, Kind::Image]
+            .into_iter()
+            .flat_map(|kind| {
+                manifest
+                    .keys(kind)
+                    .map(move |name| (kind, name.value.clone()))
+            })
+            .find_map(|node| walk.visit(node))
+    })
+}
+
+struct Walk<'m> {
+    manifest: &'m Manifest,
+    target: Target,
+    /// Entries that were entered; true once they were left.
+    done: BTreeMap<Node, bool>,
+    /// The edges from the first entry to the current one.
+    path: Vec<(Node, Span)>,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, node: Node) -> Option<Problem> {
+        if let Some(&left) = self.done.get(&node) {
+            return if left { None } else { Some(self.circle(&node)) };
+        }
+        self.done.insert(node.clone(), false);
+        for edge in self.edges(&node) {
+            self.path.push((node.clone(), edge.span));
+            let found = self.visit(edge.to);
+            if found.is_some() {
+                return found;
+            }
+            self.path.pop();
+        }
+        self.done.insert(node, true);
+        None
+    }
+
+    /// `node` was reached again.
+    fn circle(&self, node: &Node) -> Problem {
+        let start = self.path.iter().position(|(from, _)| from == node);
+        let circle = &self.path[start.unwrap_or(0)..];
+        let mut names: Vec<&str> = circle.iter().map(|((_, name), _)| name.as_str()).collect();
+        names.push(&node.1);
+        let message = format!("a cycle: {}", names.join(" → "));
+        let labels = circle
+            .iter()
+            .zip(names.windows(2))
+            .map(|((_, span), pair)| (*span, format!("`{}` needs `{}`", pair[0], pair[1])));
+        let mut problem = Problem::nowhere(message);
+        problem.labels = labels.collect();
+        problem.help("take one of these edges out")
+    }
+
+    /// What `node` needs, with what that needs at run time.
+    fn edges(&self, (kind, name): &Node) -> Vec<Edge> {
+        let mut edges = Vec::new();
+        match kind {
+            Kind::Package => self.package(&mut edges, name),
+            Kind::Compose => {
+                let compose = self.manifest.composes.get(name.as_str());
+                for text in compose.iter().flat_map(|compose| &compose.packages) {
+                    self.add(&mut edges, text, &LAYERS);
+                }
+            }
+            Kind::Rootfs => {
+                let rootfs = self.manifest.rootfs_for(name, self.target);
+                for text in rootfs.iter().flat_map(|rootfs| &rootfs.packages).flatten() {
+                    self.add(&mut edges, text, &LAYERS);
+                }
+            }
+            Kind::Image => {
+                let image = self
+                    .manifest
+                    .image_for(name, self.target)
+                    .unwrap_or_default();
+                for text in image.rootfs.iter().chain(&image.kernel) {
+                    self.add(
+                        &mut edges,
+                        text,
+                        &[Kind::Rootfs, Kind::Package, Kind::Compose],
+                    );
+                }
+                for text in image.formats.iter().flatten() {
+                    self.add(&mut edges, text, &[Kind::Format]);
+                }
+            }
+            Kind::Format => {
+                if let Some(format) = self.manifest.formats.get(name.as_str()) {
+                    self.add(&mut edges, &format.root, &super::ROOTS);
+                    for text in &format.tools {
+                        self.add(&mut edges, text, &TOOLS);
+                    }
+                }
+            }
+            Kind::Source | Kind::Seed => {}
+        }
+        edges
+    }
+
+    fn package(&self, edges: &mut Vec<Edge>, name: &str) {
+        let package = self
+            .manifest
+            .package_for(name, Some(self.target))
+            .unwrap_or_default();
+        if let Some(text) = &package.root {
+            self.add(edges, text, &super::ROOTS);
+        }
+        for text in package.tools.iter().flatten() {
+            self.add(edges, text, &TOOLS);
+        }
+        let inputs = package.inputs.iter().flat_map(|inputs| inputs.values());
+        for text in package.materials.iter().flatten().chain(inputs) {
+            self.add(edges, text, &MATERIALS);
+        }
+    }
+
+    fn add(&self, edges: &mut Vec<Edge>, text: &At<String>, kinds: &[Kind]) {
+        // What is imported cannot refer back.
+        let Some(found) = self.manifest.look_up(text, kinds) else {
+            return;
+        };
+        if found.import.is_some() {
+            return;
+        }
+        let to = (found.kind, found.name.value.clone());
+        if edges.iter().any(|edge| edge.to == to) {
+            return;
+        }
+        edges.push(Edge {
+            to,
+            span: text.span,
+        });
+        if found.kind == Kind::Package
+            && let Some(package) = self.manifest.package_for(found.name, Some(self.target))
+        {
+            for text in package.runtime.iter().flatten() {
+                self.add(edges, text, &MATERIALS);
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The manifest `flake-like.toml` and its lock: from text to derivations.
+//!
+//! ```text
+//! text ─ parse ─► Document* ─ assemble ─► Manifest ─┐
+//!                                             Lock ─┴─ evaluate ─► Graph
+//! ```
+//!
+//! - [`load`]: finds the files and reads them; the only part that walks disks.
+//! - [`parse`]: one text to the tables of [`schema`]; pure.
+//! - [`assemble`]: the tables of all files to one [`Manifest`], with every
+//!   reference checked; pure.
+//! - [`lock`]: what `flake-like.lock` pins; pure data.
+//! - [`evaluate`]: what is wanted of a manifest, as derivations; pure but for
+//!   local files, which it reads through a trait.
+//! - [`init`]: the manifest that a new project starts with.
+//!
+//! Mistakes are [`problem`]s: diagnostics with spans. Nothing here fetches,
+//! builds, or knows the store.
+
+pub mod assemble;
+mod check;
+pub mod evaluate;
+mod interpolate;
+pub mod load;
+pub mod lock;
+pub mod parse;
+pub mod problem;
+mod reference;
+pub mod schema;
+pub mod span;
+pub mod units;
+
+pub use assemble::{Imported, Manifest};
+pub use evaluate::{Evaluation, Request, Wanted, evaluate};
+pub use load::{find, load};
+pub use lock::Lock;
+pub use parse::parse;
+pub use problem::{ManifestError, Problem};
+pub use reference::Kind;
+
+/// The file name of manifests.
+pub const MANIFEST_FILE: &str = "flake-like.toml";
+/// The file name of locks.
+pub const LOCK_FILE: &str = "flake-like.lock";
+
+/// The JSON Schema of a manifest.
+pub fn manifest_schema() -> serde_json::Value {
+    schemars::schema_for!(schema::Document).into()
+}
