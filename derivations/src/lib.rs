@@ -1,4 +1,5 @@
 //! placeholder
 
 pub mod archive;
+pub mod debian;
 pub mod fetch;
