@@ -388,7 +388,13 @@ fn an_endless_body_of_unknown_size_is_ended() {
     let mut config = config(directory.path());
     config.max_unpinned_bytes = 1 << 20;
     let fetcher = Fetcher::new(config).expect("fetcher");
-    let outcome = fetcher.fetch_new("new", &[server.candidate()], &Silent, &Cancel::default());
+    let outcome = fetcher.fetch_new(
+        "new",
+        &[server.candidate()],
+        &|_| Ok(()),
+        &Silent,
+        &Cancel::default(),
+    );
     let text = outcome.expect_err("a failure").to_string();
     assert!(text.ends_with("it goes on after 1048576 bytes, where it should have ended"));
 }

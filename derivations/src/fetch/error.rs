@@ -144,6 +144,12 @@ pub enum Problem {
         /// The digest of what came.
         got: String,
     },
+    /// The file is whole, but not what it should be.
+    #[error("{reason}")]
+    Refused {
+        /// What whoever wants it says.
+        reason: String,
+    },
     /// A local file could not be read.
     #[error("{source}")]
     Local {
@@ -164,6 +170,7 @@ impl Problem {
             | Self::WrongSize { .. }
             | Self::Endless { .. }
             | Self::WrongHash { .. }
+            | Self::Refused { .. }
             | Self::Local { .. } => false,
         }
     }

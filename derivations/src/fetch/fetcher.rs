@@ -36,10 +36,15 @@ struct Job<'a> {
     name: &'a str,
     size: Option<u64>,
     limit_bytes: u64,
-    /// What must hold of the whole file; none if it is not known yet.
-    pinned: Option<&'a FetchRequest>,
+    expected: Expected<'a>,
     progress: &'a dyn FetchProgress,
     cancel: &'a Cancel,
+}
+
+/// What must hold of the whole file.
+enum Expected<'a> {
+    Pinned(&'a FetchRequest),
+    Accepted(&'a dyn Fn(&Path) -> Result<(), String>),
 }
 
 impl Fetcher {
@@ -72,7 +77,7 @@ impl Fetcher {
             name: &request.name,
             size: request.size,
             limit_bytes: request.size.unwrap_or(self.config.max_unpinned_bytes),
-            pinned: Some(request),
+            expected: Expected::Pinned(request),
             progress,
             cancel,
         };
@@ -89,13 +94,14 @@ impl Fetcher {
         })
     }
 
-    /// Fetches a file whose hash nobody knows yet, to pin it: the caller has to
-    /// have another reason to trust it, a signature say, or says that it has
-    /// none. Nothing that an earlier run left is used.
+    /// Fetches a file whose hash nobody knows yet, to pin it. `accept` looks at
+    /// each that comes (its signature, say) and may refuse it with a reason:
+    /// then the next place is tried. Nothing that an earlier run left is used.
     pub fn fetch_new(
         &self,
         name: &str,
         candidates: &[Candidate],
+        accept: &dyn Fn(&Path) -> Result<(), String>,
         progress: &dyn FetchProgress,
         cancel: &Cancel,
     ) -> Result<Fetched, FetchError> {
@@ -103,7 +109,7 @@ impl Fetcher {
             name,
             size: None,
             limit_bytes: self.config.max_unpinned_bytes,
-            pinned: None,
+            expected: Expected::Accepted(accept),
             progress,
             cancel,
         };
@@ -165,7 +171,7 @@ impl Fetcher {
             let before = part.length();
             // A part of unknown origin may only be continued if the server
             // vouches that it is the same file, or if a hash will tell.
-            if job.pinned.is_none() && validator.is_none() {
+            if matches!(job.expected, Expected::Accepted(_)) && validator.is_none() {
                 part.clear()?;
             }
             let outcome = self
@@ -178,7 +184,7 @@ impl Fetcher {
             };
             let wrong = matches!(
                 problem,
-                Problem::WrongHash { .. } | Problem::WrongSize { .. }
+                Problem::WrongHash { .. } | Problem::WrongSize { .. } | Problem::Refused { .. }
             );
             if wrong && part.length() > 0 {
                 part.clear()?;
@@ -268,8 +274,11 @@ impl Job<'_> {
 
     fn verify(&self, part: &Part) -> Result<Found, Stop> {
         let found = verify::read(part.path())?;
-        if let Some(request) = self.pinned {
-            verify::check(&found, request)?;
+        match self.expected {
+            Expected::Pinned(request) => verify::check(&found, request)?,
+            Expected::Accepted(accept) => {
+                accept(part.path()).map_err(|reason| Problem::Refused { reason })?;
+            }
         }
         Ok(found)
     }
