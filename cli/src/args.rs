@@ -25,7 +25,13 @@ pub struct Cli {
 pub struct Global {
     /// The manifest, or the directory that has it [default: flake-like.toml in
     /// this directory or the nearest one above it]
-    #[arg(long, short = 'm', global = true, value_name = "PATH", env = "KILN_MANIFEST")]
+    #[arg(
+        long,
+        short = 'm',
+        global = true,
+        value_name = "PATH",
+        env = "KILN_MANIFEST"
+    )]
     pub manifest: Option<PathBuf>,
     /// The store [default: $XDG_DATA_HOME/kiln; /var/lib/kiln for root]
     #[arg(long, global = true, value_name = "DIR", env = "KILN_STORE")]

@@ -9,7 +9,7 @@ use kiln_derivations::derivation::Target;
 use kiln_derivations::event::Listener;
 use kiln_derivations::manifest::evaluate::Disk;
 use kiln_derivations::manifest::{self, Evaluation, Lock, Manifest, Request, Wanted};
-use kiln_store::{OpenOptions, Owner, Store};
+use kiln_store::store::{OpenOptions, Store};
 
 use crate::args::{Global, RealiseArgs};
 use crate::error::CliError;
@@ -92,7 +92,7 @@ impl Context {
     pub fn open_store(&self, rebuild_index: bool) -> Result<Store, CliError> {
         let options = OpenOptions {
             create: true,
-            owner: builder_user()?.map(|(uid, gid)| Owner { uid, gid }),
+            owner: builder_user()?,
             rebuild_index,
         };
         let path = self.store_path()?;
@@ -136,7 +136,11 @@ impl Context {
 /// What names on the command line mean; all images if there are none.
 fn wanted(manifest: &Manifest, names: &[String]) -> Result<Vec<Wanted>, CliError> {
     let names = match names {
-        [] => manifest.images.keys().map(|image| image.to_string()).collect(),
+        [] => manifest
+            .images
+            .keys()
+            .map(|image| image.to_string())
+            .collect(),
         names => names.to_vec(),
     };
     if names.is_empty() {
@@ -157,7 +161,10 @@ pub fn host() -> Result<Target, CliError> {
     Target::host().ok_or_else(|| {
         CliError::plain(
             ExitStatus::Infrastructure,
-            format!("kiln builds on x86_64 and aarch64, and this is {}", env::consts::ARCH),
+            format!(
+                "kiln builds on x86_64 and aarch64, and this is {}",
+                env::consts::ARCH
+            ),
         )
     })
 }
@@ -226,5 +233,8 @@ fn data_home() -> Option<PathBuf> {
 /// shorter.
 pub fn shown(path: &Path) -> String {
     let here = env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+    path.strip_prefix(&here)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }

@@ -67,7 +67,9 @@ impl CliError {
     /// How kiln ends.
     pub fn status(&self) -> ExitStatus {
         match self {
-            Self::Plain { status, .. } | Self::Diagnostic(_, status) | Self::Said(status) => *status,
+            Self::Plain { status, .. } | Self::Diagnostic(_, status) | Self::Said(status) => {
+                *status
+            }
         }
     }
 }

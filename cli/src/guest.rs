@@ -40,8 +40,11 @@ pub fn pick_format<'i>(
             .map(|format| format.name.as_str())
             .collect();
         let what = named.map_or_else(String::new, |name| format!(" `{name}`"));
-        CliError::usage(format!("image `{}` has no format{what} that boots", image.name))
-            .with_hint(format!("it has: {}", names.join(", ")))
+        CliError::usage(format!(
+            "image `{}` has no format{what} that boots",
+            image.name
+        ))
+        .with_hint(format!("it has: {}", names.join(", ")))
     })
 }
 
@@ -90,12 +93,15 @@ fn kernel(directory: &Path, target: Target) -> Result<PathBuf, CliError> {
         Target::Aarch64 => &["Image"],
     };
     let paths = names.iter().map(|name| directory.join(name));
-    paths.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        CliError::usage(format!(
-            "the image has no kernel: expected {} in it",
-            names.join(" or ")
-        ))
-    })
+    paths
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            CliError::usage(format!(
+                "the image has no kernel: expected {} in it",
+                names.join(" or ")
+            ))
+        })
 }
 
 fn disk(format: &FormatInfo, file: PathBuf) -> Disk {
@@ -112,6 +118,8 @@ fn disk(format: &FormatInfo, file: PathBuf) -> Disk {
 pub fn is_image(kind: Kind, name: &str) -> Result<(), CliError> {
     match kind {
         Kind::Image => Ok(()),
-        other => Err(CliError::usage(format!("`{name}` is a {other}, and only an image boots"))),
+        other => Err(CliError::usage(format!(
+            "`{name}` is a {other}, and only an image boots"
+        ))),
     }
 }

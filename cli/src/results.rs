@@ -49,7 +49,7 @@ pub fn link(store: &Store, made: &[Made]) -> Result<Vec<PathBuf>, CliError> {
     made.iter()
         .map(|one| {
             let name = PathBuf::from(link_name(one, made.len()));
-            let copy = store.exported(&one.tree)?;
+            let copy = store.result(&one.tree)?;
             replace_link(&copy, &name)?;
             Ok(name)
         })
@@ -92,11 +92,7 @@ fn replace_link(copy: &Path, name: &Path) -> Result<(), CliError> {
 
 /// Copies the outputs to `directory`: the output itself if it is the only one,
 /// else each below its own name.
-pub fn copy_out(
-    store: &Store,
-    made: &[Made],
-    directory: &Path,
-) -> Result<Vec<PathBuf>, CliError> {
+pub fn copy_out(store: &Store, made: &[Made], directory: &Path) -> Result<Vec<PathBuf>, CliError> {
     if let [one] = made {
         store.export(&one.tree, directory, false)?;
         return Ok(vec![directory.to_owned()]);

@@ -8,6 +8,7 @@ use kiln_derivations::build::Job;
 use kiln_derivations::build::error::{BuildError, FailureClass};
 use kiln_derivations::derivation::resolve::{self, Keys, ResolvedInput};
 use kiln_derivations::derivation::{Builder, Derivation, Target};
+use kiln_derivations::event::Listener;
 use kiln_derivations::fetch::FetchConfig;
 use kiln_derivations::graph::{DerivationId, Graph};
 use kiln_derivations::manifest::{Evaluation, Manifest};
@@ -15,7 +16,6 @@ use kiln_derivations::realise::execute::{AskWorld, Failure, Options, Report, exe
 use kiln_derivations::realise::plan::{Plan, State};
 use kiln_derivations::realise::world::Machine;
 use kiln_derivations::sandbox::{self, Bwrap, HostUser};
-use kiln_derivations::event::Listener;
 use kiln_store::materialise::Checkout;
 use kiln_store::realisation::OutputMap;
 use kiln_store::store::Store;
@@ -138,7 +138,9 @@ impl<'c> Workshop<'c> {
                 (State::Unresolved, _) => "unknown",
                 _ => continue,
             };
-            let target = derivation.target.map_or_else(String::new, |t| format!(" ({t})"));
+            let target = derivation
+                .target
+                .map_or_else(String::new, |t| format!(" ({t})"));
             states.push((verb, format!("{}{target}", derivation.name)));
         }
         Ok(states)
@@ -173,7 +175,12 @@ impl<'c> Workshop<'c> {
         roots: &[DerivationId],
         bytes: bool,
     ) -> Result<Plan<'g>, CliError> {
-        let no_script = || Err(BuildError::new(FailureClass::Sandbox, "nothing is built here"));
+        let no_script = || {
+            Err(BuildError::new(
+                FailureClass::Sandbox,
+                "nothing is built here",
+            ))
+        };
         let machine = self.machine(&Manifest::default(), &no_script)?;
         let mut plan = Plan::new(graph, roots, bytes);
         plan.advance(&AskWorld(&machine)).map_err(build_error)?;
@@ -314,8 +321,8 @@ impl<'c> Workshop<'c> {
             ));
         };
         let checkout = self.store.checkout(&tree);
-        let checkout = checkout
-            .map_err(|error| BuildError::new(FailureClass::Machine, error.to_string()))?;
+        let checkout =
+            checkout.map_err(|error| BuildError::new(FailureClass::Machine, error.to_string()))?;
         let path = checkout.path().to_owned();
         let mut roots = self.roots.lock().unwrap_or_else(|e| e.into_inner());
         roots.push(checkout);
@@ -327,13 +334,19 @@ impl<'c> Workshop<'c> {
 pub fn fetch_config(store: &Store, manifest: &Manifest) -> FetchConfig {
     let mut config = FetchConfig::of_machine(store.path().join("downloads"));
     let debian = manifest.mirrors.debian.iter();
-    config.mirrors.extend(debian.map(|mirror| mirror.to_string()));
+    config
+        .mirrors
+        .extend(debian.map(|mirror| mirror.to_string()));
     config
 }
 
 /// The roots of an evaluation as the executor wants them.
 pub fn root_ids(evaluation: &Evaluation) -> Vec<DerivationId> {
-    evaluation.roots.iter().map(|root| root.derivation).collect()
+    evaluation
+        .roots
+        .iter()
+        .map(|root| root.derivation)
+        .collect()
 }
 
 /// A failure that is no builder's.

@@ -13,6 +13,7 @@ pub mod boot;
 pub mod build;
 pub mod cancel;
 pub mod compose;
+pub mod debian;
 pub mod derivation;
 pub mod event;
 pub mod fetch;

@@ -5,6 +5,8 @@
 //! that no directory can be passed off as a file, nor a claim as a key.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::str::FromStr;
 
 use bincode::{Decode, Encode};
@@ -17,6 +19,13 @@ impl Digest {
     /// The plain BLAKE3 digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The plain BLAKE3 digest of a file's content, on all CPUs.
+    pub fn of_file(path: &Path) -> io::Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_mmap_rayon(path)?;
+        Ok(Self(*hasher.finalize().as_bytes()))
     }
 
     /// BLAKE3 in `derive_key` mode: the digest of `bytes` as a thing of the

@@ -17,6 +17,7 @@
 //! ├── build/SESSION-N-NAME/   scratch directories of builders
 //! ├── failed/NAME/            those that were kept
 //! ├── logs/HEX.log[.zst]      build logs by action
+//! ├── results/HEX             copies of trees for users, what `result` links to
 //! └── sources/HEX             what the last import of a local source saw
 //! ```
 //!
@@ -73,8 +74,9 @@ pub(crate) const BUILD: &str = "build";
 pub(crate) const FAILED: &str = "failed";
 pub(crate) const LOGS: &str = "logs";
 pub(crate) const SOURCES: &str = "sources";
+pub(crate) const RESULTS: &str = "results";
 
-const DIRECTORIES: [&str; 12] = [
+const DIRECTORIES: [&str; 13] = [
     BLOBS,
     TREES,
     REALISATIONS,
@@ -87,6 +89,7 @@ const DIRECTORIES: [&str; 12] = [
     FAILED,
     LOGS,
     SOURCES,
+    RESULTS,
 ];
 
 /// The directories on the way to what a builder sees.

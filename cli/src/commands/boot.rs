@@ -92,7 +92,10 @@ fn boot(
     let cancel = context.cancel.flag();
     let choice = boot::choose(machine, &cancel).map_err(failed)?;
     if !context.global.quiet {
-        eprintln!("boot    {} ({}: {})", machine.target, choice.engine, choice.why);
+        eprintln!(
+            "boot    {} ({}: {})",
+            machine.target, choice.engine, choice.why
+        );
     }
     let late = limit_s.map(|limit_s| alarm(Duration::from_secs(limit_s), &cancel));
     let (stdin, mut stdout) = (io::stdin(), io::stdout());
@@ -104,7 +107,14 @@ fn boot(
             marker: UP.to_owned(),
             limit: UP_LIMIT,
         };
-        boot::feed(machine, choice.engine, stdin.as_fd(), &up, &mut stdout, &cancel)
+        boot::feed(
+            machine,
+            choice.engine,
+            stdin.as_fd(),
+            &up,
+            &mut stdout,
+            &cancel,
+        )
     };
     let ended = ended.map_err(failed)?;
     Ok(match late {

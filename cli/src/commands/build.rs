@@ -140,7 +140,10 @@ fn dry_run(
     for (verb, names) in [
         ("download", &planned.download),
         ("build", &planned.build),
-        ("build, unless what it needs turns out as before", &planned.unknown_yet),
+        (
+            "build, unless what it needs turns out as before",
+            &planned.unknown_yet,
+        ),
     ] {
         for name in names {
             output::line(&format!("{verb}: {name}"))?;

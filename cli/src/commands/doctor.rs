@@ -42,7 +42,10 @@ pub fn run(context: &Context, _args: &DoctorArgs) -> Result<(), CliError> {
         output::json(Findings { findings })?;
     } else {
         for finding in &findings {
-            output::line(&format!("{:7} {}: {}", finding.state, finding.what, finding.text))?;
+            output::line(&format!(
+                "{:7} {}: {}",
+                finding.state, finding.what, finding.text
+            ))?;
         }
     }
     match broken {
@@ -103,7 +106,11 @@ fn pinned(context: &Context, host: &str) -> Finding {
     });
     match found {
         Ok(_) => finding("sandbox", "ok", format!("the pinned bubblewrap ({host})")),
-        Err(error) => finding("sandbox", "broken", format!("{host}; {}", with_hint(&error))),
+        Err(error) => finding(
+            "sandbox",
+            "broken",
+            format!("{host}; {}", with_hint(&error)),
+        ),
     }
 }
 
@@ -120,7 +127,9 @@ fn limits() -> Finding {
 
 fn archives(context: &Context) -> Finding {
     let config = FetchConfig::of_machine(env::temp_dir());
-    let mirrors = context.manifest().map_or(0, |manifest| manifest.mirrors.debian.len());
+    let mirrors = context
+        .manifest()
+        .map_or(0, |manifest| manifest.mirrors.debian.len());
     match config.debian_roots.len() + mirrors {
         0 => finding(
             "archives",

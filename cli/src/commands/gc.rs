@@ -52,7 +52,11 @@ fn print(context: &Context, args: &GcArgs, report: &GcReport) -> Result<(), CliE
         let dry_run = args.dry_run;
         return output::json(Json { dry_run, report });
     }
-    let verb = if args.dry_run { "would remove" } else { "removed" };
+    let verb = if args.dry_run {
+        "would remove"
+    } else {
+        "removed"
+    };
     output::line(&format!(
         "{verb} {} files, {} directories, {} logs: {}; {} stay",
         report.files,

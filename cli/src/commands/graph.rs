@@ -33,7 +33,9 @@ fn is_download(derivation: &Derivation) -> bool {
 }
 
 fn title(derivation: &Derivation) -> String {
-    let target = derivation.target.map_or_else(String::new, |t| format!(" ({t})"));
+    let target = derivation
+        .target
+        .map_or_else(String::new, |t| format!(" ({t})"));
     format!("{}{target}", derivation.name)
 }
 
@@ -71,7 +73,10 @@ fn dot(graph: &Graph, shown: &dyn Fn(DerivationId) -> bool) -> Result<(), CliErr
         for input in derivation.inputs.iter().filter(|i| shown(i.derivation)) {
             let from = input.derivation.index();
             let role = input.role.name();
-            output::line(&format!("  n{from} -> n{} [label = \"{role}\"];", id.index()))?;
+            output::line(&format!(
+                "  n{from} -> n{} [label = \"{role}\"];",
+                id.index()
+            ))?;
         }
     }
     output::line("}")
@@ -102,10 +107,7 @@ struct JsonInput<'a> {
     at: &'a str,
 }
 
-fn json(
-    evaluation: &Evaluation,
-    shown: &dyn Fn(DerivationId) -> bool,
-) -> Result<(), CliError> {
+fn json(evaluation: &Evaluation, shown: &dyn Fn(DerivationId) -> bool) -> Result<(), CliError> {
     let all = evaluation.graph.iter().filter(|(id, _)| shown(*id));
     let derivations = all.map(|(id, derivation)| JsonDerivation {
         id: id.index(),
@@ -128,6 +130,10 @@ fn json(
     });
     output::json(Json {
         derivations: derivations.collect(),
-        roots: evaluation.roots.iter().map(|root| root.derivation.index()).collect(),
+        roots: evaluation
+            .roots
+            .iter()
+            .map(|root| root.derivation.index())
+            .collect(),
     })
 }

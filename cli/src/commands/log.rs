@@ -21,9 +21,11 @@ pub fn run(context: &Context, args: &LogArgs) -> Result<(), CliError> {
         Err(_) => by_name(context, args)?,
     };
     let Some(log) = open(&store, &action)? else {
-        return Err(CliError::usage(format!("there is no log of `{}`", args.name)).with_hint(
-            "only scripts log, and what came from another store was not logged here",
-        ));
+        return Err(
+            CliError::usage(format!("there is no log of `{}`", args.name)).with_hint(
+                "only scripts log, and what came from another store was not logged here",
+            ),
+        );
     };
     match args.tail {
         Some(count) => tail(log, count),
@@ -46,7 +48,10 @@ fn by_name(context: &Context, args: &LogArgs) -> Result<(Store, ActionKey), CliE
     let evaluation = context.evaluate_names(&manifest, &names, &realise)?;
     let workshop = Workshop::open(context, &realise)?;
     let Some(root) = evaluation.roots.first() else {
-        return Err(CliError::usage(format!("`{}` is nothing to build", args.name)));
+        return Err(CliError::usage(format!(
+            "`{}` is nothing to build",
+            args.name
+        )));
     };
     let derivation = evaluation.graph.get(root.derivation);
     if !matches!(derivation.builder, Builder::Exec(_)) {

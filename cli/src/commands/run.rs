@@ -19,7 +19,10 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<(), CliError> {
     let names = [args.name.clone()];
     let evaluation = context.evaluate_names(&manifest, &names, &args.realise)?;
     let Some(root) = evaluation.roots.first() else {
-        return Err(CliError::usage(format!("`{}` is nothing to run", args.name)));
+        return Err(CliError::usage(format!(
+            "`{}` is nothing to run",
+            args.name
+        )));
     };
     let built = evaluation.graph.get(root.derivation);
     let Builder::Exec(spec) = &built.builder else {
@@ -58,15 +61,16 @@ fn sandbox_of(
     command: &[String],
 ) -> Result<Derivation, CliError> {
     let build_root = built.inputs.iter().find(|input| input.role == Role::Root);
-    let build_root = build_root
-        .ok_or_else(|| CliError::usage(format!("`{}` has no build root", built.name)))?;
+    let build_root =
+        build_root.ok_or_else(|| CliError::usage(format!("`{}` has no build root", built.name)))?;
     let output = Input {
         derivation: root.derivation,
         output: root.output.clone(),
         role: Role::Tool,
         at: at.to_owned(),
     };
-    let path = format!("{at}/bin:{at}/usr/bin:{at}/sbin:{at}/usr/sbin:/usr/bin:/usr/sbin:/bin:/sbin");
+    let path =
+        format!("{at}/bin:{at}/usr/bin:{at}/sbin:{at}/usr/sbin:/usr/bin:/usr/sbin:/bin:/sbin");
     Ok(Derivation {
         inputs: vec![build_root.clone(), output],
         builder: Builder::Exec(Exec {

@@ -19,7 +19,10 @@ pub fn run(context: &Context, args: &ShellArgs) -> Result<(), CliError> {
     let names = [args.name.clone()];
     let evaluation = context.evaluate_names(&manifest, &names, &args.realise)?;
     let Some(root) = evaluation.roots.first() else {
-        return Err(CliError::usage(format!("`{}` is nothing to build", args.name)));
+        return Err(CliError::usage(format!(
+            "`{}` is nothing to build",
+            args.name
+        )));
     };
     let derivation = evaluation.graph.get(root.derivation);
     let Builder::Exec(spec) = &derivation.builder else {
@@ -42,7 +45,11 @@ pub fn run(context: &Context, args: &ShellArgs) -> Result<(), CliError> {
     };
     let mut prepared = exec::prepare(&host, &job, &shell).map_err(build_error)?;
     if args.failed {
-        let failed = workshop.store().path().join("failed").join(exec::failed_name(&job));
+        let failed = workshop
+            .store()
+            .path()
+            .join("failed")
+            .join(exec::failed_name(&job));
         use_failed(&mut prepared.request, &failed, &args.name)?;
     }
     introduce(args, &prepared.request);
@@ -71,8 +78,10 @@ fn use_failed(
     name: &str,
 ) -> Result<(), CliError> {
     if !failed.join("build").is_dir() {
-        return Err(CliError::usage(format!("no failed build of `{name}` was kept"))
-            .with_hint(format!("`kiln shell {name}` opens a fresh sandbox")));
+        return Err(
+            CliError::usage(format!("no failed build of `{name}` was kept"))
+                .with_hint(format!("`kiln shell {name}` opens a fresh sandbox")),
+        );
     }
     request.build_dir = failed.join("build");
     request.out_dir = failed.join("out");
@@ -106,8 +115,7 @@ pub(super) fn enter(
     }
     let mut pass_on = |bytes: &[u8]| std::io::Write::write_all(&mut std::io::stdout(), bytes);
     let outcome = sandbox::run(host.bwrap, request, &mut pass_on, &context.cancel);
-    let outcome = outcome
-        .map_err(|error| CliError::machine(format!("the sandbox: {error}")))?;
+    let outcome = outcome.map_err(|error| CliError::machine(format!("the sandbox: {error}")))?;
     finish(outcome.exit)
 }
 

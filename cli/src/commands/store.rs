@@ -46,7 +46,7 @@ struct Info {
     realisations: u64,
     directories: u64,
     files: u64,
-    file_bytes: u64,
+    disk_bytes: u64,
 }
 
 fn info(context: &Context) -> Result<(), CliError> {
@@ -57,7 +57,7 @@ fn info(context: &Context) -> Result<(), CliError> {
         realisations: usage.realisations,
         directories: usage.directories,
         files: usage.files,
-        file_bytes: usage.file_bytes,
+        disk_bytes: usage.disk_bytes,
     };
     if context.global.json {
         return output::json(info);
@@ -68,6 +68,6 @@ fn info(context: &Context) -> Result<(), CliError> {
     output::line(&format!(
         "files         {} ({})",
         info.files,
-        crate::progress::bytes(info.file_bytes)
+        crate::progress::bytes(info.disk_bytes)
     ))
 }

@@ -46,7 +46,13 @@ pub fn run(context: &Context, args: &TestArgs) -> Result<(), CliError> {
     let mut checks = Vec::new();
     for name in &names {
         for target in &targets {
-            checks.extend(check(context, &workshop, &manifest, (name, *target), &transcripts)?);
+            checks.extend(check(
+                context,
+                &workshop,
+                &manifest,
+                (name, *target),
+                &transcripts,
+            )?);
         }
     }
     let passed = checks.iter().filter(|check| check.passed).count();
@@ -66,7 +72,11 @@ fn names(manifest: &Manifest, args: &TestArgs) -> Result<Vec<String>, CliError> 
     if !args.names.is_empty() {
         return Ok(args.names.clone());
     }
-    let names: Vec<_> = manifest.boot_checks.keys().map(|name| name.to_string()).collect();
+    let names: Vec<_> = manifest
+        .boot_checks
+        .keys()
+        .map(|name| name.to_string())
+        .collect();
     match names.is_empty() {
         true => Err(CliError::usage("the manifest has no boot check")
             .with_hint("add `[boot-check.NAME]` with `image` and `expect`")),
@@ -104,8 +114,7 @@ fn check(
     for format in &info.formats {
         let picked = guest::pick_format(&info.image, Some(format))?;
         let image = (&info.image, &checkout);
-        let machine =
-            guest::machine(workshop, manifest, image, picked, &hardware, &info.cmdline)?;
+        let machine = guest::machine(workshop, manifest, image, picked, &hardware, &info.cmdline)?;
         let transcript = transcripts.join(format!("{name}-{target}-{format}.log"));
         let report = boot_once(context, &machine, &info, transcript)?;
         outcomes.push(outcome(context, &info, format, &report)?);

@@ -60,7 +60,10 @@ fn print(context: &Context, store: &Store, report: &VerifyReport) -> Result<(), 
     } else {
         for damage in &report.damage {
             let path = damage.path.display();
-            output::line(&format!("damaged {}: {path}: {}", damage.kind, damage.problem))?;
+            output::line(&format!(
+                "damaged {}: {path}: {}",
+                damage.kind, damage.problem
+            ))?;
         }
         output::line(&format!(
             "{} files, {} directories and {} realisations rehashed in {}: {} damaged",
@@ -73,11 +76,10 @@ fn print(context: &Context, store: &Store, report: &VerifyReport) -> Result<(), 
     }
     match report.damage.is_empty() {
         true => Ok(()),
-        false => Err(CliError::plain(
-            ExitStatus::HashMismatch,
-            "the store has damaged objects",
-        )
-        .with_hint("`kiln gc --damaged` removes them, and the next build makes them anew")),
+        false => Err(
+            CliError::plain(ExitStatus::HashMismatch, "the store has damaged objects")
+                .with_hint("`kiln gc --damaged` removes them, and the next build makes them anew"),
+        ),
     }
 }
 
@@ -118,8 +120,10 @@ fn named(context: &Context, args: &VerifyArgs) -> Result<(Store, VerifyReport), 
 }
 
 fn not_built(name: &str) -> CliError {
-    CliError::usage(format!("`{name}` was not built here, so there is nothing to rehash"))
-        .with_hint(format!("kiln build {name}"))
+    CliError::usage(format!(
+        "`{name}` was not built here, so there is nothing to rehash"
+    ))
+    .with_hint(format!("kiln build {name}"))
 }
 
 fn rehash(store: &Store, trees: &BTreeSet<TreeId>) -> Result<VerifyReport, CliError> {
@@ -192,7 +196,9 @@ fn stored_file(
     let known = workshop.known(&evaluation.graph, &roots)?;
     let base = file.file_name().unwrap_or_default().to_string_lossy();
     for root in &roots {
-        let outputs = known[root.index()].as_ref().ok_or_else(|| not_built(name))?;
+        let outputs = known[root.index()]
+            .as_ref()
+            .ok_or_else(|| not_built(name))?;
         for (_, tree) in outputs {
             let node = paths::lookup(workshop.store(), tree, &format!("/{base}"));
             let node = node.map_err(|error| CliError::machine(error.to_string()))?;

@@ -17,7 +17,10 @@ impl LogFile {
     pub fn open(path: &Path) -> Result<Self, CliError> {
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.map_err(|error| {
-            CliError::usage(format!("cannot write the event log {}: {error}", path.display()))
+            CliError::usage(format!(
+                "cannot write the event log {}: {error}",
+                path.display()
+            ))
         })?;
         Ok(Self(Mutex::new(file)))
     }

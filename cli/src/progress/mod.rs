@@ -21,7 +21,8 @@ pub fn listeners(global: &Global) -> Result<Vec<Box<dyn Listener + Send>>, CliEr
     if global.quiet {
         return Ok(listeners);
     }
-    let terminal = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+    let terminal =
+        io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
     let tree = match global.progress {
         Progress::Auto => terminal && !global.verbose,
         Progress::Tree => true,

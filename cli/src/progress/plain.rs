@@ -39,9 +39,7 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
             url,
             why,
         } => Some(format!("retry   {}: {url}: {why}", title(derivation))),
-        Event::Log { derivation, line } if verbose => {
-            Some(format!("{}> {line}", derivation.name))
-        }
+        Event::Log { derivation, line } if verbose => Some(format!("{}> {line}", derivation.name)),
         Event::Lint {
             derivation,
             path,
@@ -85,7 +83,9 @@ pub fn end(event: &Event) -> Option<String> {
         return None;
     };
     if built + failed + skipped == 0 {
-        return Some(format!("nothing to do: all {reused} derivations are realised"));
+        return Some(format!(
+            "nothing to do: all {reused} derivations are realised"
+        ));
     }
     let mut text = format!(
         "{} built, {fetched} downloaded ({}), {reused} reused",

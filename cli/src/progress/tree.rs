@@ -78,7 +78,8 @@ impl Listener for Tree {
             }
             _ => {}
         }
-        let is_small = matches!(event, Event::Built { derivation, .. } if derivation.builder == "fetch");
+        let is_small =
+            matches!(event, Event::Built { derivation, .. } if derivation.builder == "fetch");
         if let Some(line) = plain::line(event, false)
             && !is_small
         {

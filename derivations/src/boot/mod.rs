@@ -49,6 +49,11 @@ use command::Part;
 use error::Doing;
 use guest::Guest;
 
+/// Whether `/dev/kvm` opens; that a guest boots with it, only a probe tells.
+pub fn kvm_device() -> std::io::Result<()> {
+    accel::open_kvm().map(drop)
+}
+
 /// How a guest ended, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {

@@ -1,0 +1,5 @@
+//! Facts.
+/// Collects.
+pub fn collect(_bwrap: &super::Bwrap) -> Vec<(String, String)> {
+    Vec::new()
+}

@@ -4,15 +4,11 @@
 //! decides how long an argument list may be. Hard limits are chosen so that an
 //! ordinary user of a usual system may set them.
 
-<<<<<<< HEAD
-use libc::c_int;
-=======
 use std::io;
 
 use libc::{c_int, c_long};
 
 use super::request::HostUser;
->>>>>>> sandbox
 
 const INFINITY: u64 = libc::RLIM64_INFINITY;
 const MIB: u64 = 1 << 20;
@@ -65,18 +61,9 @@ pub(super) fn all() -> Vec<(c_int, u64, u64)> {
         .collect()
 }
 
-<<<<<<< HEAD
-/// The first limit that this process may not set as the contract wants, with
-/// what the host allows.
-pub fn unreachable() -> Option<(&'static Rlimit, u64)> {
-    if rustix::process::geteuid().is_root() {
-        return None;
-    }
-=======
 /// The first limit that a process without privilege may not set as the contract
 /// wants it, with what the host allows.
 pub fn unreachable() -> Option<(&'static Rlimit, u64)> {
->>>>>>> sandbox
     RLIMITS.iter().find_map(|limit| {
         let host = hard(limit.resource);
         (host < limit.hard).then_some((limit, host))
@@ -96,8 +83,6 @@ fn hard(resource: c_int) -> u64 {
         INFINITY
     }
 }
-<<<<<<< HEAD
-=======
 
 /// Sets the number of processes and threads on a sandbox's pid 1 while that is
 /// alone in its user namespace: from then on only what is in there counts. Set
@@ -157,4 +142,3 @@ fn result(returned: c_long) -> io::Result<()> {
         Err(io::Error::last_os_error())
     }
 }
->>>>>>> sandbox

@@ -99,14 +99,6 @@ struct PidOne {
     pidfd: OwnedFd,
 }
 
-<<<<<<< HEAD
-struct Running<'a> {
-    limits: &'a Limits,
-    start: Instant,
-    bwrap: Started,
-    pid_one: Option<PidOne>,
-    go: Option<OwnedFd>,
-=======
 /// What bubblewrap waits for before it starts the builder.
 struct Go {
     pipe: OwnedFd,
@@ -134,7 +126,6 @@ struct Running<'a> {
     bwrap: Started,
     pid_one: Option<PidOne>,
     go: Go,
->>>>>>> sandbox
     status: Option<OwnedFd>,
     status_text: Vec<u8>,
     exit_code: Option<i32>,
@@ -236,12 +227,6 @@ impl Job<'_> {
         let bwrap = child.start().map_err(not_started)?;
         Ok(Running {
             limits: self.limits,
-<<<<<<< HEAD
-            start,
-            bwrap,
-            pid_one: None,
-            go: Some(go),
-=======
             user: self.user,
             start,
             bwrap,
@@ -250,7 +235,6 @@ impl Job<'_> {
                 pipe: go,
                 given: false,
             },
->>>>>>> sandbox
             status: Some(status),
             status_text: Vec::new(),
             exit_code: None,
@@ -399,40 +383,25 @@ impl Running<'_> {
             return Some(Limit::Silence);
         }
         match &self.pid_one {
-<<<<<<< HEAD
-            Some(pid_one) if now >= self.monitor.due() => self.monitor.sample(pid_one.pid),
-=======
             Some(pid_one) if now >= self.monitor.due() => self
                 .monitor
                 .sample(self.go.was_taken().then_some(pid_one.pid)),
->>>>>>> sandbox
             _ => None,
         }
     }
 
-<<<<<<< HEAD
-    /// Reads what bubblewrap reports: one JSON object a line.
-    fn read_status(&mut self, may_go: bool) -> Result<(), SandboxError> {
-        let Some(status) = &self.status else {
-            return Ok(());
-=======
     /// Reads what bubblewrap reports: one JSON object a line. False when
     /// there is nothing more at present.
     fn read_status(&mut self, may_go: bool) -> Result<bool, SandboxError> {
         let Some(status) = &self.status else {
             return Ok(false);
->>>>>>> sandbox
         };
         let mut bytes = [0; 1024];
         match rustix::io::read(status, &mut bytes) {
             Ok(0) => self.status = None,
             Ok(count) => self.status_text.extend_from_slice(&bytes[..count]),
-<<<<<<< HEAD
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-=======
             Err(rustix::io::Errno::INTR) => {}
             Err(rustix::io::Errno::AGAIN) => return Ok(false),
->>>>>>> sandbox
             Err(error) => return Err(error).doing("reading bubblewrap's report"),
         }
         while let Some(end) = self.status_text.iter().position(|byte| *byte == b'\n') {
@@ -447,11 +416,7 @@ impl Running<'_> {
                 self.take_pid_one(pid, may_go)?;
             }
         }
-<<<<<<< HEAD
-        Ok(())
-=======
         Ok(true)
->>>>>>> sandbox
     }
 
     fn take_pid_one(&mut self, pid: i32, may_go: bool) -> Result<(), SandboxError> {
@@ -464,19 +429,11 @@ impl Running<'_> {
             return Ok(());
         };
         self.pid_one = Some(PidOne { pid, pidfd });
-<<<<<<< HEAD
-        if may_go && let Some(go) = self.go.take() {
-            let processes = u64::from(self.limits.processes);
-            limit_processes(pid, processes).doing("setting the limit on processes")?;
-            // A setup that failed meanwhile no longer reads; it is reported as such.
-            let _ = rustix::io::write(&go, b"!");
-=======
         if may_go {
             let processes = u64::from(self.limits.processes);
             rlimits::limit_processes(pid, processes, self.user)
                 .doing("setting the limit on processes")?;
             self.go.give();
->>>>>>> sandbox
         }
         Ok(())
     }
@@ -533,17 +490,7 @@ impl Running<'_> {
             used.peak_rss_bytes = used.peak_rss_bytes.max(rest.peak_rss_bytes);
         }
         used.wall = self.start.elapsed();
-<<<<<<< HEAD
-        while self.status.is_some() {
-            let before = self.status_text.len();
-            self.read_status(false)?;
-            if self.status_text.len() == before {
-                break;
-            }
-        }
-=======
         while self.read_status(false)? {}
->>>>>>> sandbox
         Ok(used)
     }
 
@@ -661,30 +608,6 @@ fn reap(pidfd: &OwnedFd) -> io::Result<Used> {
     })
 }
 
-<<<<<<< HEAD
-fn limit_processes(pid: i32, processes: u64) -> io::Result<()> {
-    let limit = libc::rlimit64 {
-        rlim_cur: processes,
-        rlim_max: processes,
-    };
-    // SAFETY: reads a structure of ours.
-    let result = unsafe {
-        libc::prlimit64(
-            pid,
-            libc::RLIMIT_NPROC,
-            &raw const limit,
-            std::ptr::null_mut(),
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-=======
->>>>>>> sandbox
 fn become_subreaper() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -142,13 +142,9 @@ impl Walk {
                 .push(name);
         }
         // A file with several names is counted in parts.
-<<<<<<< HEAD
-        stat.st_blocks as u64 * 512 / (stat.st_nlink as u64).max(1)
-=======
         #[allow(clippy::unnecessary_cast, reason = "32 bits wide on aarch64")]
         let names = stat.st_nlink as u64;
         stat.st_blocks as u64 * 512 / names.max(1)
->>>>>>> sandbox
     }
 
     /// Goes down into the next pending directory, or up. False at the end.

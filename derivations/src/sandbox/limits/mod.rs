@@ -68,17 +68,6 @@ impl Monitor {
         self.due
     }
 
-<<<<<<< HEAD
-    /// Takes a sample. `pid_one` MUST be the living pid 1 of the sandbox.
-    pub(super) fn sample(&mut self, pid_one: i32) -> Option<Limit> {
-        let start = Instant::now();
-        let mut pause = LONGEST_PAUSE;
-        let mut passed = self.cgroup.as_ref().and_then(Cgroup::passed);
-        if self.cgroup.is_none() {
-            let usage = self
-                .tree(pid_one)
-                .map(|tree| tree.usage(self.limits.memory_bytes));
-=======
     /// Takes a sample. `pid_one` MUST be the pid 1 of the sandbox, not yet waited
     /// for, and MUST NOT be given before its root is the sandbox's.
     pub(super) fn sample(&mut self, pid_one: Option<i32>) -> Option<Limit> {
@@ -88,7 +77,6 @@ impl Monitor {
         if let (None, Some(pid_one)) = (&self.cgroup, pid_one) {
             let enough_bytes = self.limits.memory_bytes;
             let usage = self.tree(pid_one).map(|tree| tree.usage(enough_bytes));
->>>>>>> sandbox
             let usage = usage.unwrap_or_default();
             if usage.memory_bytes > self.limits.memory_bytes {
                 passed = Some(Limit::Memory);
