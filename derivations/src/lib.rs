@@ -20,5 +20,6 @@ pub mod fetch;
 pub mod graph;
 pub mod image;
 pub mod manifest;
+pub mod pin;
 pub mod realise;
 pub mod sandbox;

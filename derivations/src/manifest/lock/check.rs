@@ -70,6 +70,16 @@ impl miette::Diagnostic for PinConflict {
 }
 
 impl Lock {
+    /// Whether a source is pinned as the manifest asks for it.
+    pub fn has_source(&self, name: &str, source: &Source) -> bool {
+        self.source(name, source).is_ok()
+    }
+
+    /// Whether a seed is pinned as the manifest asks for it.
+    pub fn has_seed(&self, name: &str, seed: &Seed) -> bool {
+        self.seed(name, seed).is_ok()
+    }
+
     /// Whether everything that `manifest` asks for is pinned as it asks.
     pub fn check(&self, manifest: &Manifest) -> Result<(), LockOutOfDate> {
         let sources = manifest.sources.iter().filter_map(|(name, source)| {
