@@ -24,7 +24,7 @@ use crate::tree::Directory;
 pub(crate) const WHOLE_BYTES: usize = 1 << 20;
 
 /// The mode of plain and of executable content.
-const fn mode(executable: bool) -> u32 {
+pub(crate) const fn mode(executable: bool) -> u32 {
     if executable { 0o555 } else { 0o444 }
 }
 

@@ -95,6 +95,13 @@ pub enum StoreError {
         /// The directory at which the limit was passed.
         tree: crate::hash::TreeId,
     },
+    /// The file of a root is damaged. Nothing is guessed, least of all what gc
+    /// may remove.
+    #[error("the root {} is damaged; remove the file and build what it stood for again", .path.display())]
+    DamagedRoot {
+        /// The file.
+        path: PathBuf,
+    },
     /// A destination outside of the store exists and may not be replaced.
     #[error("{} exists already; it is left as it is", .path.display())]
     Exists {

@@ -18,16 +18,16 @@
 //! - [`store`]: the open store, to which the other modules add what it can do:
 //!   [`import`] captures directories, [`materialise`] shows trees as such,
 //!   [`lease`] keeps them while they are used, [`register`] keeps claims,
-//!   [`scratch`] gives builders a place to work.
+//!   [`roots`] say which of it is wanted, [`gc`] removes the rest, [`verify`]
+//!   rehashes what is there, [`scratch`] gives builders a place to work.
 //!
 //! Enter at [`store::Store`] to use it, at [`layout`] to understand it, at
 //! [`tree::Directory`] for what it holds. The crate knows nothing of manifests,
 //! derivations, builders or terminals.
 
-#![expect(dead_code, reason = "gc and verify, the next change, need it")]
-
 pub mod canonical;
 pub mod error;
+pub mod gc;
 pub mod hash;
 pub mod import;
 pub mod layout;
@@ -38,14 +38,18 @@ pub mod mutable;
 pub mod objects;
 pub mod realisation;
 pub mod register;
+pub mod roots;
 pub mod scratch;
 pub mod sources;
 pub mod store;
 pub mod tree;
+pub mod verify;
 
 mod blobs;
 mod durable;
+mod heal;
 mod index;
+mod inventory;
 mod order;
 mod parallel;
 mod recover;

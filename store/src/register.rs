@@ -2,7 +2,6 @@
 //! up by key.
 
 use std::io::Read;
-use std::os::fd::AsFd;
 
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -12,7 +11,6 @@ use crate::hash::{ActionKey, RealisationId, RecipeKey, TreeId};
 use crate::layout::{self, Layout, REALISATIONS};
 use crate::objects::ObjectError;
 use crate::realisation::SignedRealisation;
-use crate::session::Temporary;
 use crate::store::Store;
 
 impl Store {
@@ -23,15 +21,11 @@ impl Store {
         if realisations.is_empty() {
             return Ok(());
         }
-        let session = self.session()?;
-        session.sync()?;
-        for signed in realisations {
-            let mut temporary = Temporary::create(session)?;
-            temporary.write(&signed.encode())?;
-            temporary.replace(&layout::realisation(&signed.realisation.id()))?;
-        }
-        let directory = self.layout.directory(REALISATIONS)?;
-        fs::fsync(directory.as_fd()).during("sync", REALISATIONS)?;
+        let files = realisations.iter().map(|signed| {
+            let path = layout::realisation(&signed.realisation.id());
+            (path, signed.encode())
+        });
+        self.session()?.write_durably(REALISATIONS, files)?;
         self.index().insert(realisations)
     }
 

@@ -152,4 +152,9 @@ impl Store {
             None => unreachable!("the session was just set, under a lock"),
         }
     }
+
+    /// The name of this process's session, if it has begun.
+    pub(crate) fn session_id(&self) -> Option<&str> {
+        self.session.get().map(|session| session.id())
+    }
 }

@@ -5,9 +5,8 @@ mod support;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use kiln_store::hash::{ActionKey, Digest, RecipeKey};
 use kiln_store::import::Rules;
-use kiln_store::realisation::{Realisation, SignedRealisation};
+use kiln_store::realisation::SignedRealisation;
 use kiln_store::store::{OpenOptions, Store};
 use kiln_store::tree::MTIME_S;
 
@@ -68,23 +67,7 @@ fn no_two_files_of_a_checkout_set_share_an_inode() {
 fn a_rebuilt_index_answers_the_same() {
     let fixture = Fixture::new();
     let tree = fixture.import(&fixture.dir("empty")).tree;
-    let claims: Vec<_> = (0..20_u8)
-        .map(|n| {
-            let realisation = Realisation {
-                recipe: RecipeKey(Digest::of(&[n / 2])),
-                action: ActionKey(Digest::of(&[n, n])),
-                outputs: vec![("out".to_owned(), tree)],
-                build_platform: "x86_64-linux".to_owned(),
-                contract: 1,
-                facts: Vec::new(),
-                key: None,
-            };
-            SignedRealisation {
-                realisation,
-                signature: None,
-            }
-        })
-        .collect();
+    let claims: Vec<_> = (0..20).map(|n| support::claim(n, tree)).collect();
     fixture.store.register(&claims).expect("to register");
     let answers = |store: &Store| -> Vec<_> {
         let of = |claim: &SignedRealisation| {

@@ -84,6 +84,7 @@ impl Store {
     fn checkout_without(&self, tree: &TreeId, taken: &Contents) -> Result<Checkout, StoreError> {
         let _in_use = self.share()?;
         let lease = self.lease(tree)?;
+        self.note_use(std::slice::from_ref(tree))?;
         let path = self.materialised_path(tree, &taken.variant())?;
         if !self.exists(&path)? {
             self.materialise(tree, &path, taken)?;

@@ -109,6 +109,28 @@ impl Session {
         synced.during("sync", self.layout.path())
     }
 
+    /// Writes small files so that each is either durable, as every object
+    /// written before is, or has not got its name. One sync serves all.
+    pub(crate) fn write_durably(
+        &self,
+        directory: &str,
+        files: impl IntoIterator<Item = (String, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        let write = |(path, bytes): (String, Vec<u8>)| {
+            let mut temporary = Temporary::create(self)?;
+            temporary.write(&bytes)?;
+            Ok((path, temporary))
+        };
+        let written = files.into_iter().map(write);
+        let written: Vec<_> = written.collect::<Result<_, StoreError>>()?;
+        self.sync()?;
+        for (path, temporary) in written {
+            temporary.replace(&path)?;
+        }
+        let directory_fd = self.layout.directory(directory)?;
+        fs::fsync(directory_fd).during("sync", directory)
+    }
+
     /// Tells gc that `tree` is used. The caller keeps gc out meanwhile.
     pub(crate) fn lease(&self, tree: TreeId) -> Result<(), StoreError> {
         let mut leased = self.leased.lock().unwrap_or_else(|e| e.into_inner());

@@ -71,10 +71,9 @@ impl<'a> Temporary<'a> {
         }
     }
 
-    /// Makes the file durable and then gives it its name, in place of what had
-    /// it. The name is durable once its directory is synced.
+    /// Gives the file its name, in place of what had it. Where that has to be
+    /// durable, the caller syncs before this and the directory after.
     pub(crate) fn replace(mut self, path: &str) -> Result<(), StoreError> {
-        self.file.sync_data().during("sync", &self.path)?;
         let fd = self.layout.fd();
         fs::renameat(fd, self.path.as_str(), fd, path).during("rename to", path)?;
         self.named = true;

@@ -16,7 +16,7 @@ use crate::store::Owner;
 use crate::tree::MTIME_S;
 
 pub(crate) use copy::{copy_content, write_sparse};
-pub(crate) use remove::remove_tree;
+pub(crate) use remove::{pool as removal_pool, remove_tree};
 
 /// The one time that files, links and directories of the store have.
 pub(crate) const FIXED_TIMES: Timestamps = Timestamps {

@@ -152,7 +152,8 @@ fn open_for_removal(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errn
     Ok(dir)
 }
 
-fn pool() -> Result<&'static ThreadPool, Errno> {
+/// Threads that mostly wait.
+pub(crate) fn pool() -> Result<&'static ThreadPool, Errno> {
     static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
     let build = || {
         ThreadPoolBuilder::new()
