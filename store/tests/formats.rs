@@ -74,11 +74,25 @@ fn check(actual: impl ToString, expected: &Expect) {
 
 #[test]
 fn golden_digests_of_directories() {
-    check(Digest::of(b""), &expect!["af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"]);
-    check(directory(vec![]).id(), &expect!["db483a3bdf87eca2d091d31e6b34fd18256811a45cb11632b0d151166ac53999"]);
+    check(
+        Digest::of(b""),
+        &expect!["af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"],
+    );
+    check(
+        directory(vec![]).id(),
+        &expect!["db483a3bdf87eca2d091d31e6b34fd18256811a45cb11632b0d151166ac53999"],
+    );
     check(hex(&directory(vec![]).encode()), &expect!["00"]);
-    check(small_tree().id(), &expect!["c263e70c66d724e002c85d3eed697945ef969eb98a6f645e77669aebfc91d179"]);
-    check(hex(&small_tree().encode()), &expect!["040568656c6c6f008e4c7c1b99dbfd50e7a95185fead5ee1448fa904a2fdd778eaf5f2dbfd629a990600046c696e6b010568656c6c6f0372756e00bc1f407a11c9377c8b9b13f956b279c8462775105eb958fc9ae3c40de87cc96e0a010373756202db483a3bdf87eca2d091d31e6b34fd18256811a45cb11632b0d151166ac53999"]);
+    check(
+        small_tree().id(),
+        &expect!["c263e70c66d724e002c85d3eed697945ef969eb98a6f645e77669aebfc91d179"],
+    );
+    check(
+        hex(&small_tree().encode()),
+        &expect![
+            "040568656c6c6f008e4c7c1b99dbfd50e7a95185fead5ee1448fa904a2fdd778eaf5f2dbfd629a990600046c696e6b010568656c6c6f0372756e00bc1f407a11c9377c8b9b13f956b279c8462775105eb958fc9ae3c40de87cc96e0a010373756202db483a3bdf87eca2d091d31e6b34fd18256811a45cb11632b0d151166ac53999"
+        ],
+    );
     let large = directory(vec![(
         "f",
         Node::File {
@@ -87,7 +101,10 @@ fn golden_digests_of_directories() {
             executable: false,
         },
     )]);
-    check(large.id(), &expect!["a1acdf77a52623df6cfbcf20e785103253f5bf73b6f1e71faef2f7c112ab6e3a"]);
+    check(
+        large.id(),
+        &expect!["a1acdf77a52623df6cfbcf20e785103253f5bf73b6f1e71faef2f7c112ab6e3a"],
+    );
 }
 
 #[test]
@@ -96,8 +113,16 @@ fn golden_digests_of_realisations() {
         realisation: realisation(),
         signature: None,
     };
-    check(unsigned.realisation.id(), &expect!["ba522c1686176c38e7af96bb214666e85f762a0a0311b824791e6a658aa09298"]);
-    check(hex(&unsigned.encode()), &expect!["2cd86560b2a6a0a54b6f2767adec4d9fbf74c7b4c39ebca63fef3cdcee0d14f303b58451cab1e89b16ac6ecefe124ec6cf475071aa3375097a96cfc88420b8430203646576b7cb6f1c04d6b5ca86d921baff4119ad2f1e7a5f3a50182d88efbf0f1f165ca4036f75745443af0c0e97f60b57f1450f3051247bce8f92565feb6cd650c9369b79f0b43b0c7838365f36342d6c696e7578fb2c0101066b65726e656c03362e310000"]);
+    check(
+        unsigned.realisation.id(),
+        &expect!["ba522c1686176c38e7af96bb214666e85f762a0a0311b824791e6a658aa09298"],
+    );
+    check(
+        hex(&unsigned.encode()),
+        &expect![
+            "2cd86560b2a6a0a54b6f2767adec4d9fbf74c7b4c39ebca63fef3cdcee0d14f303b58451cab1e89b16ac6ecefe124ec6cf475071aa3375097a96cfc88420b8430203646576b7cb6f1c04d6b5ca86d921baff4119ad2f1e7a5f3a50182d88efbf0f1f165ca4036f75745443af0c0e97f60b57f1450f3051247bce8f92565feb6cd650c9369b79f0b43b0c7838365f36342d6c696e7578fb2c0101066b65726e656c03362e310000"
+        ],
+    );
     let signed = SignedRealisation {
         realisation: Realisation {
             key: Some([7; 32]),
@@ -105,8 +130,14 @@ fn golden_digests_of_realisations() {
         },
         signature: Some([9; 64]),
     };
-    check(signed.realisation.id(), &expect!["83b4aad09b1a32b8f0c2a7f6995d5f28cc10625389438d203122328d5b06a6de"]);
-    check(Digest::of(&signed.encode()), &expect!["750a14ac0de60a0f9587132a51fe12878861b33cef757968969ed6a767e5fc1b"]);
+    check(
+        signed.realisation.id(),
+        &expect!["83b4aad09b1a32b8f0c2a7f6995d5f28cc10625389438d203122328d5b06a6de"],
+    );
+    check(
+        Digest::of(&signed.encode()),
+        &expect!["750a14ac0de60a0f9587132a51fe12878861b33cef757968969ed6a767e5fc1b"],
+    );
 }
 
 /// One entry `a`, an empty symlink-free directory, in bytes to be spoiled.

@@ -23,8 +23,12 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
+        Self::with(OpenOptions::default())
+    }
+
+    pub(crate) fn with(options: OpenOptions) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let store = Store::open(&dir.path().join("store"), &OpenOptions::default());
+        let store = Store::open(&dir.path().join("store"), &options);
         Self {
             store: store.expect("to open a new store"),
             dir,
@@ -60,9 +64,15 @@ impl Fixture {
     }
 
     pub(crate) fn import(&self, path: &Path) -> Imported {
-        let imported = self.try_import(path, Limits::default());
-        imported.expect("to import")
+        import(&self.store, path)
     }
+}
+
+/// Captures what a builder left.
+pub(crate) fn import(store: &Store, path: &Path) -> Imported {
+    let dir = fs::File::open(path).expect("to open a directory");
+    let imported = store.import(dir.as_fd(), &Rules::output(Limits::default()));
+    imported.expect("to import")
 }
 
 /// A claim that an action gave a tree.
