@@ -23,6 +23,10 @@ use crate::tree::Directory;
 /// Content up to this size is hashed in memory before anything is written.
 pub(crate) const WHOLE_BYTES: usize = 1 << 20;
 
+/// An encoded directory up to this size is within what a reader decodes. That
+/// is limited by the memory it takes, of which one byte may cost twenty.
+const SURELY_READABLE_BYTES: usize = crate::canonical::MAX_OBJECT_BYTES / 32;
+
 /// The mode of plain and of executable content.
 pub(crate) const fn mode(executable: bool) -> u32 {
     if executable { 0o555 } else { 0o444 }
@@ -39,6 +43,9 @@ impl Objects for Store {
 
     fn put_directory(&self, directory: &Directory) -> Result<TreeId, ObjectError> {
         let encoded = directory.encode();
+        if encoded.len() > SURELY_READABLE_BYTES {
+            Directory::decode(&encoded)?;
+        }
         let id = Directory::id_of(&encoded);
         self.put_object(&layout::tree(&id), &encoded, mode(false))?;
         Ok(id)

@@ -22,7 +22,7 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::blobs::WHOLE_BYTES;
-use crate::error::{During, StoreError};
+use crate::error::StoreError;
 use crate::hash::{ContentId, Digest, TreeId};
 use crate::objects::{ObjectError, Objects};
 use crate::parallel::{Step, Walk, walk};
@@ -209,7 +209,9 @@ impl Store {
             bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
         };
-        let root = directory.try_clone_to_owned().during("duplicate", ".")?;
+        // Opened anew: the caller's descriptor may have been read from, and a
+        // directory is listed from where its descriptor stands.
+        let root = sys::open_dir(directory, b".").reading("open", ".")?;
         let Found::Tree { tree, .. } = walk(&import, Job::Root(root))? else {
             unreachable!("the root of the walk is a directory");
         };

@@ -19,7 +19,8 @@
 //!   [`import`] captures directories, [`materialise`] shows trees as such,
 //!   [`lease`] keeps them while they are used, [`register`] keeps claims,
 //!   [`roots`] say which of it is wanted, [`gc`] removes the rest, [`verify`]
-//!   rehashes what is there, [`scratch`] gives builders a place to work.
+//!   rehashes what is there, [`scratch`] gives builders a place to work and
+//!   [`logs`] keeps what they said.
 //!
 //! Enter at [`store::Store`] to use it, at [`layout`] to understand it, at
 //! [`tree::Directory`] for what it holds. The crate knows nothing of manifests,
@@ -33,6 +34,7 @@ pub mod import;
 pub mod layout;
 pub mod lease;
 pub mod lock;
+pub mod logs;
 pub mod materialise;
 pub mod mutable;
 pub mod objects;

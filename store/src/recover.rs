@@ -16,7 +16,7 @@ const CLOCK_MARGIN_S: i64 = 24 * 60 * 60;
 /// that are damaged with whatever reaches them. The caller is alone in the
 /// store.
 pub(crate) fn after_power_cut(layout: &Layout, start: Stamp) -> Result<(), StoreError> {
-    let since = Stamp(start.0.saturating_sub(CLOCK_MARGIN_S), 0);
+    let since = start.minus(CLOCK_MARGIN_S);
     let written = |stored: &Stored| stored.changed >= since;
     let trees = inventory::trees(layout)?.into_iter();
     let objects = trees.chain(inventory::blobs(layout)?);

@@ -3,27 +3,15 @@
 mod support;
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 
-use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use support::Fixture;
-
-/// Nests directories `levels` deep, as `mkdir && cd` in a loop does.
-fn nest(root: &std::path::Path, levels: usize) {
-    let mut here = std::os::fd::OwnedFd::from(fs::File::open(root).expect("to open"));
-    for _ in 0..levels {
-        mkdirat(&here, "deeper", Mode::RWXU).expect("to make a directory");
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        here = openat(here.as_fd(), "deeper", flags, Mode::empty()).expect("to open");
-    }
-}
 
 #[test]
 fn trees_deeper_than_any_path_are_removed() {
     let fixture = Fixture::new();
     let dir = fixture.store.new_build_dir("deep").expect("a directory");
-    nest(&dir.path(), 5000);
+    support::nest(&dir.path(), 5000);
     let path = dir.path();
     dir.remove().expect("to remove");
     assert!(!path.exists());

@@ -32,6 +32,10 @@ use mark::{Marked, mark};
 
 pub(crate) use mark::mark_readable;
 
+/// How much earlier an object's time may be than the start of the session that
+/// wrote it, should the clock have been set back in between.
+const CLOCK_MARGIN_S: i64 = 10 * 60;
+
 /// What gc leaves, and whether it only looks.
 #[derive(Clone, Copy, Debug)]
 pub struct GcOptions {
@@ -115,7 +119,9 @@ impl Store {
         Ok(Wanted {
             trees,
             shown,
-            newest: others.map(|(_, record)| record.start).min(),
+            newest: others
+                .map(|(_, record)| record.start.minus(CLOCK_MARGIN_S))
+                .min(),
         })
     }
 }

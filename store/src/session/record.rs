@@ -29,6 +29,11 @@ impl Stamp {
         #[allow(clippy::unnecessary_cast)]
         Self(stat.st_ctime as i64, stat.st_ctime_nsec as i64)
     }
+
+    /// The time this many seconds before.
+    pub(crate) fn minus(self, margin_s: i64) -> Self {
+        Self(self.0.saturating_sub(margin_s), self.1)
+    }
 }
 
 /// What a lease file says.

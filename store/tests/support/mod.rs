@@ -4,13 +4,16 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use kiln_store::hash::{ActionKey, Digest, RecipeKey, TreeId};
 use kiln_store::import::{ImportError, Imported, Limits, Rules};
+use kiln_store::realisation::{Realisation, SignedRealisation};
 use kiln_store::store::{OpenOptions, Store};
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
 /// A store in a directory that goes with it.
 pub(crate) struct Fixture {
@@ -20,8 +23,12 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
+        Self::with(OpenOptions::default())
+    }
+
+    pub(crate) fn with(options: OpenOptions) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let store = Store::open(&dir.path().join("store"), &OpenOptions::default());
+        let store = Store::open(&dir.path().join("store"), &options);
         Self {
             store: store.expect("to open a new store"),
             dir,
@@ -44,9 +51,53 @@ impl Fixture {
         self.store.import(dir.as_fd(), &Rules::output(limits))
     }
 
+    /// Another handle on the store, as another process has it.
+    pub(crate) fn reopen(&self) -> Store {
+        Store::open(self.store.path(), &OpenOptions::default()).expect("to open")
+    }
+
+    /// Removes what is too deep for the temporary directory to be removed.
+    pub(crate) fn remove_nested(&self, path: &Path) {
+        let dir = self.store.new_build_dir("nested").expect("a directory");
+        fs::rename(path, dir.path().join("nested")).expect("to rename");
+        dir.remove().expect("to remove");
+    }
+
     pub(crate) fn import(&self, path: &Path) -> Imported {
-        let imported = self.try_import(path, Limits::default());
-        imported.expect("to import")
+        import(&self.store, path)
+    }
+}
+
+/// Captures what a builder left.
+pub(crate) fn import(store: &Store, path: &Path) -> Imported {
+    let dir = fs::File::open(path).expect("to open a directory");
+    let imported = store.import(dir.as_fd(), &Rules::output(Limits::default()));
+    imported.expect("to import")
+}
+
+/// A claim that an action gave a tree.
+pub(crate) fn claim(number: u8, tree: TreeId) -> SignedRealisation {
+    SignedRealisation {
+        realisation: Realisation {
+            recipe: RecipeKey(Digest::of(&[number / 2])),
+            action: ActionKey(Digest::of(&[number, number])),
+            outputs: vec![("out".to_owned(), tree)],
+            build_platform: "x86_64-linux".to_owned(),
+            contract: 1,
+            facts: Vec::new(),
+            key: None,
+        },
+        signature: None,
+    }
+}
+
+/// Nests directories, as `mkdir && cd` in a loop does.
+pub(crate) fn nest(root: &Path, levels: usize) {
+    let mut here = OwnedFd::from(fs::File::open(root).expect("to open"));
+    for _ in 0..levels {
+        mkdirat(&here, "deeper", Mode::RWXU).expect("to make a directory");
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        here = openat(here.as_fd(), "deeper", flags, Mode::empty()).expect("to open");
     }
 }
 
