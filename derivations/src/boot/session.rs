@@ -86,6 +86,12 @@ pub(super) trait Driver {
     /// Takes input; nothing at its end.
     fn input(&mut self, _bytes: &[u8]) {}
 
+    /// How soon it wants its next turn, if nothing happens; also how soon a
+    /// cancelled run ends.
+    fn pause(&self) -> Duration {
+        Duration::from_millis(50)
+    }
+
     /// Whether to stop, and what to type.
     fn turn(&mut self, now: Instant) -> Turn;
 }
@@ -98,8 +104,6 @@ pub(super) enum Turn {
     Stop(End),
 }
 
-/// How often a driver gets its turn if nothing happens.
-const TURN: Duration = Duration::from_millis(20);
 /// What KVM says when it cannot go on; the emulator then waits for ever.
 const KVM_STUCK: &str = "KVM internal error";
 
@@ -181,7 +185,7 @@ fn wait(guest: &Guest, driver: &dyn Driver, typing: bool) -> Result<[bool; 4], B
         .filter(|_| typing)
         .map(|pipe| (pipe.as_fd(), PollFlags::OUT));
     let input = driver.source().map(|fd| (fd, PollFlags::IN));
-    ready(&[console, messages, keys, input], TURN)
+    ready(&[console, messages, keys, input], driver.pause())
 }
 
 fn type_some(guest: &mut Guest, keys: &mut Vec<u8>) -> Result<(), BootError> {
