@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use super::Cancel;
 use super::error::BootError;
 use super::feed::Feeder;
 use super::guest::Guest;
@@ -62,7 +62,7 @@ pub(super) fn check(
     guest: Guest,
     check: &Check,
     started: Instant,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
 ) -> Result<CheckReport, BootError> {
     let mut judge = Judge::new(check, started)?;
     let end = session::run(guest, &mut judge, cancel)?;

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use super::Cancel;
 use super::error::{BootError, Doing};
 use super::escape::{Escape, Keys};
 use super::feed::Feeder;
@@ -38,7 +38,7 @@ pub(super) fn interact(
     guest: Guest,
     terminal: BorrowedFd<'_>,
     screen: &mut dyn Write,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
 ) -> Result<End, BootError> {
     let _raw = RawMode::enter(terminal).doing("setting the terminal to raw mode")?;
     let mut driver = Typist {
@@ -90,7 +90,7 @@ pub(super) fn feed(
     input: BorrowedFd<'_>,
     up: &Up,
     screen: &mut dyn Write,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
 ) -> Result<End, BootError> {
     let mut driver = Pipe {
         input,

@@ -4,11 +4,11 @@ use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
+use super::Cancel;
 use super::error::{BootError, Doing};
 use super::guest::{Guest, ready};
 use super::watch::Panic;
@@ -111,7 +111,7 @@ const KVM_STUCK: &str = "KVM internal error";
 pub(super) fn run(
     mut guest: Guest,
     driver: &mut dyn Driver,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
 ) -> Result<End, BootError> {
     let mut panic = Panic::default();
     let stopped = watch(&mut guest, driver, cancel, &mut panic)?;
@@ -131,19 +131,13 @@ pub(super) fn run(
 fn watch(
     guest: &mut Guest,
     driver: &mut dyn Driver,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
     panic: &mut Panic,
 ) -> Result<Option<End>, BootError> {
     let mut keys = Vec::new();
     while !guest.is_silent() {
-        if cancel.load(Ordering::Relaxed) {
+        if cancel() {
             return Ok(Some(End::Cancelled));
-        }
-        if guest.said().contains(KVM_STUCK) {
-            return Ok(Some(End::EmulatorFailed {
-                status: None,
-                said: guest.said(),
-            }));
         }
         match driver.turn(Instant::now()) {
             Turn::Type(more) => keys.extend(more),
@@ -159,6 +153,12 @@ fn watch(
             guest
                 .read_messages()
                 .doing("reading the emulator's messages")?;
+            if guest.said().contains(KVM_STUCK) {
+                return Ok(Some(End::EmulatorFailed {
+                    status: None,
+                    said: guest.said(),
+                }));
+            }
         }
         if room {
             type_some(guest, &mut keys)?;

@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::derivation::Target;
@@ -13,7 +12,8 @@ pub(super) fn machine(target: Target, disk: Disk) -> Machine {
         target,
         emulator_root: "/store/qemu".into(),
         bubblewrap: Bubblewrap {
-            command: vec!["/usr/bin/bwrap".into()],
+            program: "/usr/bin/bwrap".into(),
+            prefix: vec!["bwrap".into()],
             host_user: None,
         },
         kernel: "/store/kernel".into(),
@@ -37,10 +37,6 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn never() -> AtomicBool {
-    AtomicBool::new(false)
-}
-
 /// Feeds `input` to a script; how it ended, and what was shown.
 fn fed(script: &str, input: &[u8], limit: Duration) -> (End, String) {
     let (reader, mut writer) = std::io::pipe().unwrap();
@@ -49,7 +45,7 @@ fn fed(script: &str, input: &[u8], limit: Duration) -> (End, String) {
     let marker = Up::default().marker;
     let up = Up { marker, limit };
     let mut screen = Vec::new();
-    let end = console::feed(shell(script), reader.as_fd(), &up, &mut screen, &never()).unwrap();
+    let end = console::feed(shell(script), reader.as_fd(), &up, &mut screen, &|| false).unwrap();
     (end, String::from_utf8(screen).unwrap())
 }
 
@@ -120,26 +116,22 @@ fn output_is_shown_to_the_last_byte() {
 
 #[test]
 fn a_cancelled_guest_leaves_nothing_running() {
-    let cancel = never();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let script = format!("sleep 1000 & echo $! > {}; sleep 1000", file.display());
+    let pid = || std::fs::read_to_string(&file).ok()?.trim().parse().ok();
     let (reader, _writer) = std::io::pipe().unwrap();
-    let script = "sleep 1000 & echo $!; echo kiln: up; sleep 1000";
-    let mut screen = Vec::new();
-    let end = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(SECOND / 4);
-            cancel.store(true, Ordering::Relaxed);
-        });
-        console::feed(
-            shell(script),
-            reader.as_fd(),
-            &Up::default(),
-            &mut screen,
-            &cancel,
-        )
-    });
+    let up = Up::default();
+    let cancel = || pid().is_some();
+    let end = console::feed(
+        shell(&script),
+        reader.as_fd(),
+        &up,
+        &mut Vec::new(),
+        &cancel,
+    );
     assert_eq!(end.unwrap(), End::Cancelled);
-    let shown = String::from_utf8(screen).unwrap();
-    let background: i32 = shown.lines().next().unwrap().parse().unwrap();
+    let background: i32 = pid().unwrap();
     let background = rustix::process::Pid::from_raw(background).unwrap();
     // It has closed its descriptors, and may take another moment to be gone.
     let until = Instant::now() + PATIENCE;
@@ -172,7 +164,7 @@ fn a_screen_that_is_closed_ends_the_guest() {
         input.as_fd(),
         &Up::default(),
         &mut (&screen),
-        &never(),
+        &|| false,
     );
     assert!(
         matches!(outcome, Err(BootError::System { .. })),
@@ -197,7 +189,7 @@ fn a_user_types_leaves_and_has_the_terminal_back() {
             master.write_all(b"\x01x").unwrap();
             assert_eq!(&echoed, b"a\x03b\r");
         });
-        console::interact(shell("exec cat"), slave.as_fd(), &mut (&screen), &never())
+        console::interact(shell("exec cat"), slave.as_fd(), &mut (&screen), &|| false)
     });
     assert_eq!(end.unwrap(), End::Left);
     assert_eq!(modes(), before);
@@ -214,7 +206,7 @@ fn checked(script: &str, change: impl FnOnce(&mut Check)) -> (CheckReport, Strin
         transcript: directory.path().join("transcript"),
     };
     change(&mut wanted);
-    let report = check::check(shell(script), &wanted, Instant::now(), &never()).unwrap();
+    let report = check::check(shell(script), &wanted, Instant::now(), &|| false).unwrap();
     let mut transcript = String::new();
     std::fs::File::open(&report.transcript)
         .unwrap()
