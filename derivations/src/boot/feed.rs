@@ -23,8 +23,9 @@ use std::time::{Duration, Instant};
 
 /// Longest piece typed at once; a longer line goes in several.
 const PIECE_BYTES: usize = 256;
-/// How long an echo may take before the next piece goes without it.
-const ECHO_LIMIT: Duration = Duration::from_secs(1);
+/// How long an echo may take before the next piece goes without it. It comes at
+/// once; but a busy host may leave the emulator waiting.
+const ECHO_LIMIT: Duration = Duration::from_secs(3);
 /// How long a guest shows nothing behind its prompt.
 const PROMPT_QUIET: Duration = Duration::from_millis(5);
 /// How long a quiet guest may take to its prompt, at first.
