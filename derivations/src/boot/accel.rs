@@ -5,9 +5,9 @@
 //! to boot is started alone, and has to say something within a moment.
 
 use std::fs::{File, OpenOptions};
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use super::Cancel;
 use super::command::Part;
 use super::error::BootError;
 use super::guest::Guest;
@@ -29,7 +29,7 @@ pub struct Choice {
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Chooses the engine for `machine`; nothing is remembered.
-pub fn choose(machine: &Machine, cancel: &AtomicBool) -> Result<Choice, BootError> {
+pub fn choose(machine: &Machine, cancel: Cancel<'_>) -> Result<Choice, BootError> {
     if machine.accel == Accel::Tcg {
         return Ok(Choice {
             engine: Engine::Tcg,
@@ -55,7 +55,7 @@ pub(super) fn open_kvm() -> std::io::Result<File> {
 }
 
 /// Why KVM is not used; `None` if nothing speaks against it.
-fn obstacle(machine: &Machine, cancel: &AtomicBool) -> Result<Option<String>, BootError> {
+fn obstacle(machine: &Machine, cancel: Cancel<'_>) -> Result<Option<String>, BootError> {
     if Target::host() != Some(machine.target) {
         return Ok(Some(format!(
             "this machine's processor is no {}",
@@ -72,7 +72,7 @@ fn obstacle(machine: &Machine, cancel: &AtomicBool) -> Result<Option<String>, Bo
     )
 }
 
-fn probe(guest: Guest, limit: Duration, cancel: &AtomicBool) -> Result<Option<String>, BootError> {
+fn probe(guest: Guest, limit: Duration, cancel: Cancel<'_>) -> Result<Option<String>, BootError> {
     let mut listener = Listener {
         until: Instant::now() + limit,
         limit,
@@ -117,7 +117,7 @@ mod tests {
 
     fn check(script: &str, limit_s: u64, expected: Option<&str>) {
         let limit = Duration::from_secs(limit_s);
-        let found = probe(shell(script), limit, &AtomicBool::new(false)).unwrap();
+        let found = probe(shell(script), limit, &|| false).unwrap();
         assert_eq!(found.as_deref(), expected);
     }
 

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use super::Cancel;
 use super::error::BootError;
 use super::feed::Feeder;
 use super::guest::Guest;
@@ -62,7 +62,7 @@ pub(super) fn check(
     guest: Guest,
     check: &Check,
     started: Instant,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
 ) -> Result<CheckReport, BootError> {
     let mut judge = Judge::new(check, started)?;
     let end = session::run(guest, &mut judge, cancel)?;
@@ -86,7 +86,8 @@ struct Judge<'a> {
     refused: Vec<Markers>,
     shown_refused: Option<String>,
     up: Markers,
-    feeder: Feeder,
+    /// Once the guest is up.
+    feeder: Option<Feeder>,
 }
 
 impl<'a> Judge<'a> {
@@ -96,9 +97,6 @@ impl<'a> Judge<'a> {
                 path: check.transcript.clone(),
                 source,
             })?;
-        let mut feeder = Feeder::new(started);
-        feeder.push(check.input.as_deref().unwrap_or_default());
-        feeder.end();
         Ok(Judge {
             check,
             started,
@@ -112,7 +110,7 @@ impl<'a> Judge<'a> {
                 .collect(),
             shown_refused: None,
             up: Markers::new(vec![check.up.clone()]),
-            feeder,
+            feeder: None,
         })
     }
 
@@ -145,8 +143,17 @@ impl Driver for Judge<'_> {
             }
         }
         self.up.take(bytes);
-        self.feeder.shown(bytes, now);
+        if let (Some(input), None) = (&self.check.input, self.up.missing()) {
+            let feeder = self.feeder.get_or_insert_with(|| prepared(input, now));
+            feeder.shown(bytes, now);
+        }
         Ok(())
+    }
+
+    fn pause(&self) -> Duration {
+        self.feeder
+            .as_ref()
+            .map_or(NOTHING_TYPED_PAUSE, Feeder::pause)
     }
 
     fn turn(&mut self, now: Instant) -> Turn {
@@ -156,11 +163,20 @@ impl Driver for Judge<'_> {
         if now.duration_since(self.started) >= self.check.limit {
             return Turn::Stop(End::TimedOut(self.check.limit));
         }
-        let types = self.check.input.is_some() && self.up.missing().is_none();
-        Turn::Type(if types {
-            self.feeder.next(now)
-        } else {
-            Vec::new()
-        })
+        Turn::Type(
+            self.feeder
+                .as_mut()
+                .map_or_else(Vec::new, |feeder| feeder.next(now)),
+        )
     }
+}
+
+/// How often a guest that is only listened to is looked at.
+const NOTHING_TYPED_PAUSE: Duration = Duration::from_millis(50);
+
+fn prepared(input: &[u8], now: Instant) -> Feeder {
+    let mut feeder = Feeder::new(now);
+    feeder.push(input);
+    feeder.end();
+    feeder
 }

@@ -35,7 +35,8 @@ pub(super) fn emulator(target: Target) -> PathBuf {
     Path::new("/usr/bin").join(format!("qemu-system-{target}"))
 }
 
-/// The whole command line: bubblewrap, its options, the emulator, its options.
+/// All words from the name of the program on: bubblewrap, its options, the
+/// emulator, its options.
 /// `kvm` is an open `/dev/kvm` that the emulator inherits.
 pub(super) fn words(
     machine: &Machine,
@@ -43,7 +44,7 @@ pub(super) fn words(
     kvm: Option<RawFd>,
     writable: &Path,
 ) -> Vec<OsString> {
-    let mut words = machine.bubblewrap.command.clone();
+    let mut words = machine.bubblewrap.prefix.clone();
     words.extend(sandbox_options(machine, writable));
     words.push("--".into());
     words.push(emulator(machine.target).into());
@@ -173,49 +174,49 @@ mod tests {
         check(
             words,
             expect![[r#"
-            /usr/bin/bwrap
-            --unshare-user
-            --unshare-pid
-            --unshare-ipc
-            --unshare-uts
-            --unshare-cgroup
-            --unshare-net
-            --uid 1000
-            --gid 1000
-            --disable-userns
-            --cap-drop ALL
-            --die-with-parent
-            --hostname kiln
-            --clearenv
-            --setenv TMPDIR /build
-            --ro-bind /store/qemu /
-            --dev /dev
-            --tmpfs /tmp
-            --tmpfs /in
-            --ro-bind /store/kernel /in/kernel
-            --ro-bind /store/initramfs /in/initramfs
-            --bind /scratch/x /build
-            --chdir /build
-            --remount-ro /in
-            --remount-ro /dev
-            -- /usr/bin/qemu-system-x86_64
-            -nodefaults
-            -no-user-config
-            -display none
-            -no-reboot
-            -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
-            -accel tcg
-            -machine q35
-            -cpu Nehalem-v1
-            -smp 1
-            -m 256
-            -chardev stdio,id=console,signal=off
-            -serial chardev:console
-            -object rng-builtin,id=rng
-            -device virtio-rng-pci,rng=rng
-            -kernel /in/kernel
-            -initrd /in/initramfs
-            -append console=ttyS0 quiet panic=-1"#]],
+                bwrap
+                --unshare-user
+                --unshare-pid
+                --unshare-ipc
+                --unshare-uts
+                --unshare-cgroup
+                --unshare-net
+                --uid 1000
+                --gid 1000
+                --disable-userns
+                --cap-drop ALL
+                --die-with-parent
+                --hostname kiln
+                --clearenv
+                --setenv TMPDIR /build
+                --ro-bind /store/qemu /
+                --dev /dev
+                --tmpfs /tmp
+                --tmpfs /in
+                --ro-bind /store/kernel /in/kernel
+                --ro-bind /store/initramfs /in/initramfs
+                --bind /scratch/x /build
+                --chdir /build
+                --remount-ro /in
+                --remount-ro /dev
+                -- /usr/bin/qemu-system-x86_64
+                -nodefaults
+                -no-user-config
+                -display none
+                -no-reboot
+                -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+                -accel tcg
+                -machine q35
+                -cpu Nehalem-v1
+                -smp 1
+                -m 256
+                -chardev stdio,id=console,signal=off
+                -serial chardev:console
+                -object rng-builtin,id=rng
+                -device virtio-rng-pci,rng=rng
+                -kernel /in/kernel
+                -initrd /in/initramfs
+                -append console=ttyS0 quiet panic=-1"#]],
         );
     }
 

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use super::Cancel;
 use super::error::{BootError, Doing};
 use super::escape::{Escape, Keys};
 use super::feed::Feeder;
@@ -38,7 +38,7 @@ pub(super) fn interact(
     guest: Guest,
     terminal: BorrowedFd<'_>,
     screen: &mut dyn Write,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
 ) -> Result<End, BootError> {
     let _raw = RawMode::enter(terminal).doing("setting the terminal to raw mode")?;
     let mut driver = Typist {
@@ -90,16 +90,15 @@ pub(super) fn feed(
     input: BorrowedFd<'_>,
     up: &Up,
     screen: &mut dyn Write,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
 ) -> Result<End, BootError> {
-    let now = Instant::now();
     let mut driver = Pipe {
         input,
         screen,
         marker: Markers::new(vec![up.marker.clone()]),
         up,
-        started: now,
-        feeder: Feeder::new(now),
+        started: Instant::now(),
+        feeder: None,
     };
     session::run(guest, &mut driver, cancel)
 }
@@ -110,39 +109,53 @@ struct Pipe<'a> {
     marker: Markers,
     up: &'a Up,
     started: Instant,
-    feeder: Feeder,
+    /// Once the guest is up.
+    feeder: Option<Feeder>,
 }
 
 impl Driver for Pipe<'_> {
     fn shown(&mut self, bytes: &[u8], now: Instant) -> Result<(), BootError> {
         self.marker.take(bytes);
-        self.feeder.shown(bytes, now);
+        if self.marker.missing().is_none() {
+            let feeder = self.feeder.get_or_insert_with(|| Feeder::new(now));
+            feeder.shown(bytes, now);
+        }
         show(self.screen, bytes)
     }
 
     fn source(&self) -> Option<BorrowedFd<'_>> {
-        let wanted = self.marker.missing().is_none() && self.feeder.wants_more();
-        wanted.then_some(self.input)
+        let wants_more = self.feeder.as_ref().is_some_and(Feeder::wants_more);
+        wants_more.then_some(self.input)
     }
 
     fn input(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            self.feeder.end();
+        let Some(feeder) = &mut self.feeder else {
+            return;
+        };
+        match bytes {
+            [] => feeder.end(),
+            bytes => feeder.push(bytes),
         }
-        self.feeder.push(bytes);
+    }
+
+    fn pause(&self) -> Duration {
+        self.feeder.as_ref().map_or(NOT_UP_PAUSE, Feeder::pause)
     }
 
     fn turn(&mut self, now: Instant) -> Turn {
-        match self.marker.missing() {
-            None => Turn::Type(self.feeder.next(now)),
-            Some(_) if now.duration_since(self.started) < self.up.limit => Turn::Type(Vec::new()),
-            Some(marker) => Turn::Stop(End::NotUp {
-                marker: marker.to_owned(),
+        match &mut self.feeder {
+            Some(feeder) => Turn::Type(feeder.next(now)),
+            None if now.duration_since(self.started) < self.up.limit => Turn::Type(Vec::new()),
+            None => Turn::Stop(End::NotUp {
+                marker: self.up.marker.clone(),
                 limit: self.up.limit,
             }),
         }
     }
 }
+
+/// How often a guest that is not up yet is looked at.
+const NOT_UP_PAUSE: Duration = Duration::from_millis(50);
 
 fn show(screen: &mut dyn Write, bytes: &[u8]) -> Result<(), BootError> {
     let written = screen.write_all(bytes).and_then(|()| screen.flush());

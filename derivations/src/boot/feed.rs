@@ -1,10 +1,16 @@
 //! Types prepared input on a guest's console, no faster than it is read there.
 //!
 //! A serial port has no flow control that a guest honours: what comes while
-//! the guest's buffers are full is lost. So the input goes line by line, and
-//! the next line waits until the guest has echoed the one before: then its
-//! kernel has it. Where nothing is echoed (`stty -echo`) a time limit takes its
-//! place.
+//! the guest's buffers are full is lost. What is typed ahead of the program that
+//! is to read it may be lost too: login and others discard it, and a shell that
+//! is between two ways of reading mistakes it. So the input goes line by line:
+//!
+//! 1. A line is typed.
+//! 2. The guest has to echo it: then its kernel has it. Where nothing is echoed
+//!    (`stty -echo`), a time limit takes the echo's place.
+//! 3. The guest has to show a prompt, which is any text that does not end its
+//!    line. Who reads without a prompt and who is busy look alike, so this wait
+//!    gets shorter while there is none.
 //!
 //! The end of the input is Ctrl-D. It means "end" only to who reads the console
 //! at that moment, and is an ordinary byte for a shell that edits its line while
@@ -17,10 +23,17 @@ use std::time::{Duration, Instant};
 
 /// Longest piece typed at once; a longer line goes in several.
 const PIECE_BYTES: usize = 256;
-/// How long an echo may take before the next piece goes without it.
-const ECHO_LIMIT: Duration = Duration::from_secs(1);
-/// How long nothing was shown when a guest counts as quiet.
-const QUIET: Duration = Duration::from_millis(100);
+/// How long an echo may take before the next piece goes without it. It comes at
+/// once; but a busy host may leave the emulator waiting.
+const ECHO_LIMIT: Duration = Duration::from_secs(3);
+/// How long a guest shows nothing behind its prompt.
+const PROMPT_QUIET: Duration = Duration::from_millis(5);
+/// How long a quiet guest may take to its prompt, at first.
+const PROMPT_LIMIT: Duration = Duration::from_secs(1);
+/// How long one that is never quiet may.
+const NOISE_LIMIT: Duration = Duration::from_secs(10);
+/// How long nothing was shown when Ctrl-D is typed.
+const END_QUIET: Duration = Duration::from_millis(100);
 /// Ctrl-D is repeated after the first, then after twice that, up to the second.
 const END_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 /// Input beyond this is not read before some was typed.
@@ -33,20 +46,38 @@ const CTRL_D: u8 = 4;
 pub(super) struct Feeder {
     pending: VecDeque<u8>,
     ended: bool,
-    last_typed: Option<u8>,
-    echo: Option<(Echo, Instant)>,
+    typed: Typed,
+    prompt_limit: Duration,
     last_shown: Instant,
+    /// What is shown does not end with a line's end.
+    within_line: bool,
     end_typed: Option<(Instant, Duration)>,
 }
 
+/// What was typed last.
+#[derive(Debug)]
+struct Typed {
+    at: Instant,
+    echo: Echo,
+    is_line: bool,
+    line_end_shown: bool,
+}
+
 impl Feeder {
+    /// For a guest that came up `now`; the first line waits for a prompt.
     pub(super) fn new(now: Instant) -> Self {
         Feeder {
             pending: VecDeque::new(),
             ended: false,
-            last_typed: None,
-            echo: None,
+            typed: Typed {
+                at: now,
+                echo: Echo::of(b""),
+                is_line: true,
+                line_end_shown: true,
+            },
+            prompt_limit: PROMPT_LIMIT,
             last_shown: now,
+            within_line: false,
             end_typed: None,
         }
     }
@@ -66,30 +97,31 @@ impl Feeder {
         !self.ended && self.pending.len() < ENOUGH_BYTES
     }
 
+    /// How soon [`Feeder::next`] may have something, if nothing is shown.
+    pub(super) fn pause(&self) -> Duration {
+        if self.pending.is_empty() {
+            END_QUIET / 4
+        } else {
+            PROMPT_QUIET
+        }
+    }
+
     /// Takes what the console showed.
     pub(super) fn shown(&mut self, bytes: &[u8], now: Instant) {
+        let Some(last) = bytes.last() else { return };
         self.last_shown = now;
-        if let Some((echo, _)) = &mut self.echo
-            && echo.complete(bytes)
-        {
-            self.echo = None;
-        }
+        self.within_line = !matches!(last, b'\n' | b'\r');
+        self.typed.echo.shown(bytes);
+        self.typed.line_end_shown |= bytes.contains(&b'\n');
     }
 
     /// What is to be typed now.
     pub(super) fn next(&mut self, now: Instant) -> Vec<u8> {
-        if let Some((_, typed)) = &self.echo
-            && now.duration_since(*typed) < ECHO_LIMIT
-        {
+        if self.pending.is_empty() && !self.ended || !self.is_read(now) {
             return Vec::new();
         }
-        self.echo = None;
         if self.pending.is_empty() {
-            return if self.ended {
-                self.type_end(now)
-            } else {
-                Vec::new()
-            };
+            return self.type_end(now);
         }
         let limit = self.pending.len().min(PIECE_BYTES);
         let line = self
@@ -97,23 +129,44 @@ impl Feeder {
             .iter()
             .take(limit)
             .position(|&byte| byte == b'\n');
-        let piece: Vec<u8> = self
+        let piece = self
             .pending
             .drain(..line.map_or(limit, |at| at + 1))
             .collect();
-        self.typed(piece, now)
+        self.type_piece(piece, now)
     }
 
-    fn typed(&mut self, piece: Vec<u8>, now: Instant) -> Vec<u8> {
-        self.last_typed = piece.last().copied();
-        self.echo = Some((Echo::of(&piece), now));
+    /// Whether the guest has what was typed, and reads on.
+    fn is_read(&mut self, now: Instant) -> bool {
+        let typed = &self.typed;
+        let since_typed = now.duration_since(typed.at);
+        let quiet = now.duration_since(self.last_shown);
+        if !typed.echo.is_complete() {
+            return since_typed >= ECHO_LIMIT;
+        }
+        let prompts = typed.line_end_shown && self.within_line && quiet >= PROMPT_QUIET;
+        if prompts || !typed.is_line {
+            self.prompt_limit = PROMPT_LIMIT;
+            return true;
+        }
+        quiet >= self.prompt_limit || since_typed >= NOISE_LIMIT
+    }
+
+    fn type_piece(&mut self, piece: Vec<u8>, now: Instant) -> Vec<u8> {
+        self.prompt_limit = self.prompt_limit * 4 / 5;
+        self.typed = Typed {
+            at: now,
+            echo: Echo::of(&piece),
+            is_line: piece.ends_with(b"\n"),
+            line_end_shown: false,
+        };
         piece
     }
 
     fn type_end(&mut self, now: Instant) -> Vec<u8> {
         // On a line that was begun, Ctrl-D would not mean the end.
-        if self.last_typed.is_some_and(|byte| byte != b'\n') {
-            return self.typed(b"\n".to_vec(), now);
+        if !self.typed.is_line {
+            return self.type_piece(b"\n".to_vec(), now);
         }
         let (first, longest) = END_AGAIN;
         let again = match self.end_typed {
@@ -121,7 +174,7 @@ impl Feeder {
             Some((at, wait)) if now.duration_since(at) >= wait => longest.min(wait * 2),
             Some(_) => return Vec::new(),
         };
-        if now.duration_since(self.last_shown) < QUIET {
+        if now.duration_since(self.last_shown) < END_QUIET {
             return Vec::new();
         }
         self.end_typed = Some((now, again));
@@ -139,6 +192,7 @@ struct Echo {
     wanted: Vec<u8>,
     seen: Vec<u8>,
     sequence: Sequence,
+    complete: bool,
 }
 
 /// Where in an escape sequence (`ESC [ 1 2 J`) the output stands.
@@ -175,15 +229,23 @@ impl Echo {
             wanted.push(b'\n');
         }
         Echo {
+            complete: wanted.is_empty(),
             wanted,
             seen: Vec::new(),
             sequence: Sequence::Outside,
         }
     }
 
-    fn complete(&mut self, shown: &[u8]) -> bool {
+    fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    fn shown(&mut self, bytes: &[u8]) {
+        if self.complete {
+            return;
+        }
         let line_end = self.wanted == b"\n";
-        for &byte in shown {
+        for &byte in bytes {
             let counts = if line_end {
                 byte == b'\n'
             } else {
@@ -194,10 +256,9 @@ impl Echo {
             }
             self.sequence = self.sequence.after(byte);
         }
-        let complete = super::watch::find(&self.seen, &self.wanted).is_some();
-        let keep = self.seen.len().min(COMPARED);
-        self.seen.drain(..self.seen.len() - keep);
-        complete
+        self.complete = super::watch::find(&self.seen, &self.wanted).is_some();
+        let surplus = self.seen.len().saturating_sub(COMPARED);
+        self.seen.drain(..surplus);
     }
 }
 
@@ -207,23 +268,37 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    /// A feeder whose guest shows its first prompt, and the time then.
     fn feeder(input: &[u8]) -> (Feeder, Instant) {
         let now = Instant::now();
         let mut feeder = Feeder::new(now);
         feeder.push(input);
         feeder.end();
-        (feeder, now)
+        feeder.shown(b"~ # ", now);
+        (feeder, now + PROMPT_QUIET)
     }
 
     #[test]
-    fn a_line_waits_for_the_echo_of_the_one_before() {
+    fn a_line_waits_for_echo_and_prompt() {
         let (mut feeder, now) = feeder(b"echo one\necho two\n");
         assert_eq!(feeder.next(now), b"echo one\n");
-        assert_eq!(feeder.next(now + MS), b"");
-        feeder.shown(b"~ # ec", now);
-        assert_eq!(feeder.next(now + MS), b"");
+        feeder.shown(b"ec", now);
+        assert_eq!(feeder.next(now + PROMPT_QUIET), b"");
         feeder.shown(b"ho on\x1b[Je\r\n", now);
-        assert_eq!(feeder.next(now + MS), b"echo two\n");
+        assert_eq!(feeder.next(now + PROMPT_QUIET), b"");
+        feeder.shown(b"one\r\n~ # ", now);
+        assert_eq!(feeder.next(now + PROMPT_QUIET - MS), b"");
+        assert_eq!(feeder.next(now + PROMPT_QUIET), b"echo two\n");
+    }
+
+    #[test]
+    fn the_first_line_waits_for_a_prompt() {
+        let now = Instant::now();
+        let mut feeder = Feeder::new(now);
+        feeder.push(b"x\n");
+        feeder.shown(b"kiln: up\r\n", now);
+        assert_eq!(feeder.next(now + PROMPT_LIMIT - MS), b"");
+        assert_eq!(feeder.next(now + PROMPT_LIMIT), b"x\n");
     }
 
     #[test]
@@ -235,13 +310,42 @@ mod tests {
     }
 
     #[test]
+    fn without_a_prompt_lines_go_ever_faster() {
+        let (mut feeder, mut now) = feeder(&b"x\n".repeat(100));
+        let begin = now;
+        for _ in 0..100 {
+            while feeder.next(now).is_empty() {
+                now += MS;
+            }
+            feeder.shown(b"x\r\n", now);
+        }
+        let waited = now.duration_since(begin);
+        assert!(
+            waited > PROMPT_LIMIT && waited < PROMPT_LIMIT * 5,
+            "{waited:?}"
+        );
+    }
+
+    #[test]
+    fn noise_does_not_stop_the_input() {
+        let (mut feeder, begin) = feeder(b"a\nb\n");
+        assert_eq!(feeder.next(begin), b"a\n");
+        let mut now = begin;
+        while feeder.next(now).is_empty() {
+            feeder.shown(b"a\r\n", now);
+            now += MS;
+        }
+        assert_eq!(now, begin + NOISE_LIMIT);
+    }
+
+    #[test]
     fn a_line_without_letters_is_echoed_by_its_end() {
         let (mut feeder, now) = feeder(b"{\n}\n");
         assert_eq!(feeder.next(now), b"{\n");
         feeder.shown(b"{", now);
-        assert_eq!(feeder.next(now), b"");
+        assert_eq!(feeder.next(now + PROMPT_QUIET), b"");
         feeder.shown(b"\r\n> ", now);
-        assert_eq!(feeder.next(now), b"}\n");
+        assert_eq!(feeder.next(now + PROMPT_QUIET), b"}\n");
     }
 
     #[test]
@@ -249,15 +353,16 @@ mod tests {
         let line = vec![b'x'; PIECE_BYTES + 1];
         let (mut feeder, now) = feeder(&line);
         assert_eq!(feeder.next(now).len(), PIECE_BYTES);
-        assert_eq!(feeder.next(now + ECHO_LIMIT), b"x");
+        feeder.shown(&line[1..], now);
+        assert_eq!(feeder.next(now), b"x");
     }
 
     #[test]
     fn the_end_is_typed_when_quiet_and_again() {
         let (mut feeder, now) = feeder(b"");
         feeder.shown(b"busy", now);
-        assert_eq!(feeder.next(now + QUIET - MS), b"");
-        let first = now + QUIET;
+        assert_eq!(feeder.next(now + END_QUIET - MS), b"");
+        let first = now + END_QUIET;
         assert_eq!(feeder.next(first), [CTRL_D]);
         assert_eq!(feeder.next(first + END_AGAIN.0 - MS), b"");
         let second = first + END_AGAIN.0;
@@ -273,7 +378,7 @@ mod tests {
         feeder.shown(b"uname", now);
         assert_eq!(feeder.next(now), b"\n");
         feeder.shown(b"\r\nLinux\r\n~ # ", now);
-        assert_eq!(feeder.next(now + QUIET), [CTRL_D]);
+        assert_eq!(feeder.next(now + END_QUIET), [CTRL_D]);
     }
 
     #[test]

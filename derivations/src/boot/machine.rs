@@ -36,8 +36,10 @@ pub struct Machine {
 /// How bubblewrap is started: from the host, or pinned, through its own loader.
 #[derive(Debug, Clone)]
 pub struct Bubblewrap {
-    /// The program, an absolute path, and what precedes bubblewrap's options.
-    pub command: Vec<OsString>,
+    /// What is executed, an absolute path.
+    pub program: PathBuf,
+    /// Its name, and what else precedes bubblewrap's options.
+    pub prefix: Vec<OsString>,
     /// The uid and gid it is started as. MUST be given, non-zero and used by
     /// nothing else when the caller is root; MUST be `None` otherwise. All
     /// files of the [`Machine`] MUST be readable by it.

@@ -10,8 +10,8 @@
 //! `guest` is the process, `session` the one loop that watches it.
 //!
 //! The module knows no store, no manifest and no derivation: paths come in.
-//! It handles no signals: the caller sets `cancel` when one comes, and the
-//! guest is then ended and the terminal given back.
+//! It handles no signals: when one comes, the caller's [`Cancel`] has to say so,
+//! and the guest is then ended and the terminal given back.
 
 mod accel;
 mod check;
@@ -30,7 +30,6 @@ use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use std::os::unix::process::CommandExt;
@@ -49,10 +48,8 @@ use command::Part;
 use error::Doing;
 use guest::Guest;
 
-/// Whether `/dev/kvm` opens; that a guest boots with it, only a probe tells.
-pub fn kvm_device() -> std::io::Result<()> {
-    accel::open_kvm().map(drop)
-}
+/// Asked several times a second whether the run is cancelled.
+pub type Cancel<'a> = &'a dyn Fn() -> bool;
 
 /// How a guest ended, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +67,7 @@ pub fn interact(
     engine: Engine,
     terminal: BorrowedFd<'_>,
     screen: &mut dyn Write,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
 ) -> Result<Ended, BootError> {
     let started = Instant::now();
     let guest = start(machine, engine, Part::Whole)?;
@@ -90,7 +87,7 @@ pub fn feed(
     input: BorrowedFd<'_>,
     up: &Up,
     screen: &mut dyn Write,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
 ) -> Result<Ended, BootError> {
     let started = Instant::now();
     let guest = start(machine, engine, Part::Whole)?;
@@ -107,7 +104,7 @@ pub fn check(
     machine: &Machine,
     engine: Engine,
     check: &Check,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
 ) -> Result<CheckReport, BootError> {
     let started = Instant::now();
     let guest = start(machine, engine, Part::Whole)?;
@@ -125,8 +122,11 @@ fn start(machine: &Machine, engine: Engine, part: Part) -> Result<Guest, BootErr
     };
     let raw = kvm.as_ref().map(std::os::fd::AsRawFd::as_raw_fd);
     let words = command::words(machine, part, raw, scratch.path());
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).env_clear().current_dir("/");
+    let mut command = Command::new(&machine.bubblewrap.program);
+    if let Some((name, arguments)) = words.split_first() {
+        command.arg0(name).args(arguments);
+    }
+    command.env_clear().current_dir("/");
     if let Some((uid, gid)) = host_user {
         command.uid(uid).gid(gid);
     }

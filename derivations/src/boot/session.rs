@@ -4,11 +4,11 @@ use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
+use super::Cancel;
 use super::error::{BootError, Doing};
 use super::guest::{Guest, ready};
 use super::watch::Panic;
@@ -86,6 +86,12 @@ pub(super) trait Driver {
     /// Takes input; nothing at its end.
     fn input(&mut self, _bytes: &[u8]) {}
 
+    /// How soon it wants its next turn, if nothing happens; also how soon a
+    /// cancelled run ends.
+    fn pause(&self) -> Duration {
+        Duration::from_millis(50)
+    }
+
     /// Whether to stop, and what to type.
     fn turn(&mut self, now: Instant) -> Turn;
 }
@@ -98,8 +104,6 @@ pub(super) enum Turn {
     Stop(End),
 }
 
-/// How often a driver gets its turn if nothing happens.
-const TURN: Duration = Duration::from_millis(20);
 /// What KVM says when it cannot go on; the emulator then waits for ever.
 const KVM_STUCK: &str = "KVM internal error";
 
@@ -107,7 +111,7 @@ const KVM_STUCK: &str = "KVM internal error";
 pub(super) fn run(
     mut guest: Guest,
     driver: &mut dyn Driver,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
 ) -> Result<End, BootError> {
     let mut panic = Panic::default();
     let stopped = watch(&mut guest, driver, cancel, &mut panic)?;
@@ -127,19 +131,13 @@ pub(super) fn run(
 fn watch(
     guest: &mut Guest,
     driver: &mut dyn Driver,
-    cancel: &AtomicBool,
+    cancel: Cancel<'_>,
     panic: &mut Panic,
 ) -> Result<Option<End>, BootError> {
     let mut keys = Vec::new();
     while !guest.is_silent() {
-        if cancel.load(Ordering::Relaxed) {
+        if cancel() {
             return Ok(Some(End::Cancelled));
-        }
-        if guest.said().contains(KVM_STUCK) {
-            return Ok(Some(End::EmulatorFailed {
-                status: None,
-                said: guest.said(),
-            }));
         }
         match driver.turn(Instant::now()) {
             Turn::Type(more) => keys.extend(more),
@@ -155,6 +153,12 @@ fn watch(
             guest
                 .read_messages()
                 .doing("reading the emulator's messages")?;
+            if guest.said().contains(KVM_STUCK) {
+                return Ok(Some(End::EmulatorFailed {
+                    status: None,
+                    said: guest.said(),
+                }));
+            }
         }
         if room {
             type_some(guest, &mut keys)?;
@@ -181,7 +185,7 @@ fn wait(guest: &Guest, driver: &dyn Driver, typing: bool) -> Result<[bool; 4], B
         .filter(|_| typing)
         .map(|pipe| (pipe.as_fd(), PollFlags::OUT));
     let input = driver.source().map(|fd| (fd, PollFlags::IN));
-    ready(&[console, messages, keys, input], TURN)
+    ready(&[console, messages, keys, input], driver.pause())
 }
 
 fn type_some(guest: &mut Guest, keys: &mut Vec<u8>) -> Result<(), BootError> {

@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::derivation::Target;
@@ -13,7 +12,8 @@ pub(super) fn machine(target: Target, disk: Disk) -> Machine {
         target,
         emulator_root: "/store/qemu".into(),
         bubblewrap: Bubblewrap {
-            command: vec!["/usr/bin/bwrap".into()],
+            program: "/usr/bin/bwrap".into(),
+            prefix: vec!["bwrap".into()],
             host_user: None,
         },
         kernel: "/store/kernel".into(),
@@ -37,10 +37,6 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn never() -> AtomicBool {
-    AtomicBool::new(false)
-}
-
 /// Feeds `input` to a script; how it ended, and what was shown.
 fn fed(script: &str, input: &[u8], limit: Duration) -> (End, String) {
     let (reader, mut writer) = std::io::pipe().unwrap();
@@ -49,7 +45,7 @@ fn fed(script: &str, input: &[u8], limit: Duration) -> (End, String) {
     let marker = Up::default().marker;
     let up = Up { marker, limit };
     let mut screen = Vec::new();
-    let end = console::feed(shell(script), reader.as_fd(), &up, &mut screen, &never()).unwrap();
+    let end = console::feed(shell(script), reader.as_fd(), &up, &mut screen, &|| false).unwrap();
     (end, String::from_utf8(screen).unwrap())
 }
 
@@ -97,13 +93,17 @@ fn input_waits_until_the_guest_is_up() {
 /// Each read of this guest takes all that has come and keeps one line of it.
 #[test]
 fn a_guest_that_can_hold_one_line_loses_none() {
-    let script = "echo kiln: up; for i in $(seq 200); do
+    let script = "echo kiln: up; for i in $(seq 200); do printf '# '
         dd bs=4096 count=1 2> /dev/null | head -n 1; done
         head -c 1 | od -An -tx1";
-    let input: String = (1..=200).map(|i| format!("echo line {i}\n")).collect();
-    let (end, shown) = fed(script, input.as_bytes(), PATIENCE);
+    let lines = |prompt: &str| {
+        (1..=200)
+            .map(|i| format!("{prompt}line {i}\n"))
+            .collect::<String>()
+    };
+    let (end, shown) = fed(script, lines("").as_bytes(), PATIENCE);
     assert_eq!(end, End::PoweredOff);
-    assert_eq!(shown, format!("kiln: up\n{input} 04\n"));
+    assert_eq!(shown, format!("kiln: up\n{} 04\n", lines("# ")));
 }
 
 #[test]
@@ -116,41 +116,41 @@ fn output_is_shown_to_the_last_byte() {
 
 #[test]
 fn a_cancelled_guest_leaves_nothing_running() {
-    let cancel = never();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let script = format!("sleep 1000 & echo $! > {}; sleep 1000", file.display());
+    let pid = || std::fs::read_to_string(&file).ok()?.trim().parse().ok();
     let (reader, _writer) = std::io::pipe().unwrap();
-    let script = "sleep 1000 & echo $!; echo kiln: up; sleep 1000";
-    let mut screen = Vec::new();
-    let end = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(SECOND / 4);
-            cancel.store(true, Ordering::Relaxed);
-        });
-        console::feed(
-            shell(script),
-            reader.as_fd(),
-            &Up::default(),
-            &mut screen,
-            &cancel,
-        )
-    });
-    assert_eq!(end.unwrap(), End::Cancelled);
-    let shown = String::from_utf8(screen).unwrap();
-    let background: i32 = shown.lines().next().unwrap().parse().unwrap();
-    let background = rustix::process::Pid::from_raw(background).unwrap();
-    let found = rustix::process::test_kill_process(background);
-    assert!(
-        found.is_err() || is_zombie(background),
-        "the background process is still there"
+    let up = Up::default();
+    let cancel = || pid().is_some();
+    let end = console::feed(
+        shell(&script),
+        reader.as_fd(),
+        &up,
+        &mut Vec::new(),
+        &cancel,
     );
+    assert_eq!(end.unwrap(), End::Cancelled);
+    let background: i32 = pid().unwrap();
+    let background = rustix::process::Pid::from_raw(background).unwrap();
+    // It has closed its descriptors, and may take another moment to be gone.
+    let until = Instant::now() + PATIENCE;
+    while !is_dead(background) {
+        assert!(
+            Instant::now() < until,
+            "the background process is still there"
+        );
+        std::thread::yield_now();
+    }
 }
 
-/// Dead, and not yet waited for by whoever inherited it.
-fn is_zombie(pid: rustix::process::Pid) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    status
-        .rsplit(')')
-        .next()
-        .is_none_or(|rest| rest.trim_start().starts_with(['Z', 'X']))
+/// Gone, or not yet waited for by whoever inherited it.
+fn is_dead(pid: rustix::process::Pid) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    let state = status.rsplit(") ").next().unwrap_or_default();
+    state.starts_with(['Z', 'X'])
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_screen_that_is_closed_ends_the_guest() {
         input.as_fd(),
         &Up::default(),
         &mut (&screen),
-        &never(),
+        &|| false,
     );
     assert!(
         matches!(outcome, Err(BootError::System { .. })),
@@ -189,7 +189,7 @@ fn a_user_types_leaves_and_has_the_terminal_back() {
             master.write_all(b"\x01x").unwrap();
             assert_eq!(&echoed, b"a\x03b\r");
         });
-        console::interact(shell("exec cat"), slave.as_fd(), &mut (&screen), &never())
+        console::interact(shell("exec cat"), slave.as_fd(), &mut (&screen), &|| false)
     });
     assert_eq!(end.unwrap(), End::Left);
     assert_eq!(modes(), before);
@@ -206,7 +206,7 @@ fn checked(script: &str, change: impl FnOnce(&mut Check)) -> (CheckReport, Strin
         transcript: directory.path().join("transcript"),
     };
     change(&mut wanted);
-    let report = check::check(shell(script), &wanted, Instant::now(), &never()).unwrap();
+    let report = check::check(shell(script), &wanted, Instant::now(), &|| false).unwrap();
     let mut transcript = String::new();
     std::fs::File::open(&report.transcript)
         .unwrap()
