@@ -62,12 +62,14 @@ pub(super) fn written<'m>(
     for compose in manifest.composes.values() {
         check.references(&compose.packages, &LAYERS);
         check.absolute(compose.links.keys());
+        check.globs(compose.remove.iter().chain(compose.prefer.keys()));
         if compose.tool == Some(true) {
             check.tools(&compose.packages);
         }
     }
     for seed in manifest.seeds.values() {
         check.absolute(seed.links.keys());
+        check.globs(seed.remove.iter().chain(seed.prefer.keys()));
     }
     for rootfs in manifest.rootfs.values() {
         check.rootfs(rootfs);
@@ -271,10 +273,10 @@ impl<'m> Check<'m, '_> {
                 );
             }
         }
-        if let Some(urls) = source.urls.as_ref().filter(|urls| urls.is_empty()) {
-            debug_assert!(urls.is_empty());
+        if source.urls.as_ref().is_some_and(Vec::is_empty) {
             self.push(name.span, "`urls` is empty", "expected at least one");
         }
+        self.globs(source.keep.iter().chain(&source.ignore).flatten());
         self.commit(name, source.git.as_ref(), source.rev.as_ref());
     }
 
@@ -390,7 +392,18 @@ impl<'m> Check<'m, '_> {
         }
     }
 
+    fn globs<'a>(&mut self, globs: impl IntoIterator<Item = &'a At<String>>) {
+        for glob in globs {
+            if let Err(error) = globset::Glob::new(glob) {
+                let message = format!("`{}` is no glob", glob.value);
+                self.push(glob.span, message, &error.kind().to_string());
+            }
+        }
+    }
+
     fn rootfs(&mut self, rootfs: &'m Rootfs) {
+        self.globs(rootfs.remove.iter().flatten());
+        self.globs(rootfs.prefer.iter().flat_map(Table::keys));
         rootfs
             .packages
             .iter()
@@ -423,6 +436,7 @@ impl<'m> Check<'m, '_> {
     }
 
     fn image(&mut self, image: &'m Image) {
+        self.globs(image.remove.iter().flatten());
         if let Some(rootfs) = &image.rootfs {
             self.reference(rootfs, &[Kind::Rootfs]);
         }
