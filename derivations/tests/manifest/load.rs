@@ -141,13 +141,13 @@ fn included_file_with_a_mistake() {
             ("recipes/p/recipe.toml", &PACKAGE.replace("base", "bse")),
         ],
         expect![[r#"
-            unknown seed or compose or package `bse`
+            unknown seed `bse`
                 Diagnostic severity: error
             Begin snippet for recipes/p/recipe.toml starting at line 1, column 1
 
             snippet line 1: [package.p]
             snippet line 2: root = 'bse'
-                label at line 2, columns 8 to 12: nothing has this name
+                label at line 2, columns 8 to 12: no seed has this name
             snippet line 3: script = 'p.sh'
             diagnostic help: expected one of: p
         "#]],
@@ -220,13 +220,13 @@ fn imports_a_name_that_is_not_there() {
             ),
         ],
         expect![[r#"
-            unknown package or compose or seed or source `k.q`
+            unknown package `k.q`
                 Diagnostic severity: error
             Begin snippet for flake-like.toml starting at line 5, column 1
 
             snippet line 5: [rootfs.r]
             snippet line 6: packages = ['k.q']
-                label at line 6, columns 13 to 17: nothing has this name
+                label at line 6, columns 13 to 17: no package has this name
             diagnostic help: did you mean `k.p`?
         "#]],
     );

@@ -111,15 +111,15 @@ fn wrong_type() {
     check(
         "[package.a]\nroot = 3\nscript = 'a.sh'\n",
         expect![[r#"
-        wrong type: expected a string
-            Diagnostic severity: error
-        Begin snippet for flake-like.toml starting at line 14, column 1
+            wrong type: expected a string
+                Diagnostic severity: error
+            Begin snippet for flake-like.toml starting at line 14, column 1
 
-        snippet line 14: [package.a]
-        snippet line 15: root = 3
-            label at line 15, column 8: this is integer `3`
-        snippet line 16: script = 'a.sh'
-    "#]],
+            snippet line 14: [package.a]
+            snippet line 15: root = 3
+                label at line 15, column 8: found integer `3`
+            snippet line 16: script = 'a.sh'
+        "#]],
     );
 }
 
@@ -134,7 +134,7 @@ fn wrong_type_of_a_list() {
 
             snippet line 16: script = 'a.sh'
             snippet line 17: tools = 'cc'
-                label at line 17, columns 9 to 12: this is string "cc"
+                label at line 17, columns 9 to 12: found string "cc"
         "#]],
     );
 }
@@ -195,24 +195,24 @@ fn several_mistakes_at_once() {
     check(
         "[package.a]\nroot = 'bse'\nscript = 'a.sh'\nmaterials = ['mussl', 'musl']\n[package.musl]\nroot = 'base'\n",
         expect![[r#"
-            unknown seed or compose or package `bse`
+            unknown seed `bse`
                 Diagnostic severity: error
             Begin snippet for flake-like.toml starting at line 14, column 1
 
             snippet line 14: [package.a]
             snippet line 15: root = 'bse'
-                label at line 15, columns 8 to 12: nothing has this name
+                label at line 15, columns 8 to 12: no seed has this name
             snippet line 16: script = 'a.sh'
             diagnostic help: did you mean `base`?
 
-            Error: unknown package or compose or source or seed or rootfs or image `mussl`
+            Error: unknown package `mussl`
                 Diagnostic severity: error
 
             Begin snippet for flake-like.toml starting at line 16, column 1
 
             snippet line 16: script = 'a.sh'
             snippet line 17: materials = ['mussl', 'musl']
-                label at line 17, columns 14 to 20: nothing has this name
+                label at line 17, columns 14 to 20: no package has this name
             snippet line 18: [package.musl]
             diagnostic help: did you mean `musl`?
         "#]],
@@ -224,15 +224,15 @@ fn unknown_package() {
     check(
         "[rootfs.a]\npackages = ['cd']\n",
         expect![[r#"
-        unknown package or compose or seed or source `cd`
-            Diagnostic severity: error
-        Begin snippet for flake-like.toml starting at line 14, column 1
+            unknown package `cd`
+                Diagnostic severity: error
+            Begin snippet for flake-like.toml starting at line 14, column 1
 
-        snippet line 14: [rootfs.a]
-        snippet line 15: packages = ['cd']
-            label at line 15, columns 13 to 16: nothing has this name
-        diagnostic help: did you mean `cc`?
-    "#]],
+            snippet line 14: [rootfs.a]
+            snippet line 15: packages = ['cd']
+                label at line 15, columns 13 to 16: no package has this name
+            diagnostic help: did you mean `cc`?
+        "#]],
     );
 }
 
@@ -241,26 +241,26 @@ fn another_kind_has_the_name() {
     check(
         "[package.a]\nsource = 'base'\nroot = 'musl'\nscript = 'a.sh'\n",
         expect![[r#"
-            unknown seed or compose or package `musl`
+            unknown source `base`
                 Diagnostic severity: error
-            Begin snippet for flake-like.toml starting at line 15, column 1
-
-            snippet line 15: source = 'base'
-            snippet line 16: root = 'musl'
-                label at line 16, columns 8 to 13: nothing has this name
-            snippet line 17: script = 'a.sh'
-            diagnostic help: there is a source `musl`, but a seed or compose or package is needed here
-
-            Error: unknown source `base`
-                Diagnostic severity: error
-
             Begin snippet for flake-like.toml starting at line 14, column 1
 
             snippet line 14: [package.a]
             snippet line 15: source = 'base'
-                label at line 15, columns 10 to 15: nothing has this name
+                label at line 15, columns 10 to 15: no source has this name
             snippet line 16: root = 'musl'
-            diagnostic help: there is a seed `base`, but a source is needed here
+            diagnostic help: there is a seed `base`; expected one of: source
+
+            Error: unknown seed `musl`
+                Diagnostic severity: error
+
+            Begin snippet for flake-like.toml starting at line 15, column 1
+
+            snippet line 15: source = 'base'
+            snippet line 16: root = 'musl'
+                label at line 16, columns 8 to 13: no seed has this name
+            snippet line 17: script = 'a.sh'
+            diagnostic help: there is a source `musl`; expected one of: seed, compose, package
         "#]],
     );
 }
@@ -364,14 +364,18 @@ fn cycle_through_what_a_tool_needs_at_run_time() {
     check(
         "[package.a]\nroot = 'base'\nscript = 'a.sh'\nruntime = ['b']\n[package.b]\nroot = 'base'\nscript = 'b.sh'\nmaterials = ['a']\n",
         expect![[r#"
-            a cycle: b → b
+            a cycle: b → a → b
                 Diagnostic severity: error
             Begin snippet for flake-like.toml starting at line 16, column 1
 
             snippet line 16: script = 'a.sh'
             snippet line 17: runtime = ['b']
-                label at line 17, columns 12 to 14: `b` needs `b`
+                label at line 17, columns 12 to 14: `a` needs `b`
             snippet line 18: [package.b]
+            snippet line 19: root = 'base'
+            snippet line 20: script = 'b.sh'
+            snippet line 21: materials = ['a']
+                label at line 21, columns 14 to 16: `b` needs `a`
             diagnostic help: take one of these edges out
         "#]],
     );
@@ -415,13 +419,13 @@ fn bad_device() {
     check(
         "[rootfs.a]\ndevices = ['/dev/console x 5 1 0622']\n",
         expect![[r#"
-            `/dev/console x 5 1 0622` is no device: `x` is neither c nor b; expected path, c or b, major, minor, mode and perhaps owner, such as `/dev/console c 5 1 0622`
+            `/dev/console x 5 1 0622` is no device, since `x` is neither c nor b
                 Diagnostic severity: error
             Begin snippet for flake-like.toml starting at line 14, column 1
 
             snippet line 14: [rootfs.a]
             snippet line 15: devices = ['/dev/console x 5 1 0622']
-                label at line 15, columns 11 to 37
+                label at line 15, columns 11 to 37: expected path, c or b, major, minor, mode and perhaps owner, such as `/dev/console c 5 1 0622`
         "#]],
     );
 }
@@ -561,7 +565,7 @@ fn unknown_variable() {
             snippet line 16: script = 'a.sh'
             snippet line 17: env = { ARCH = '${targt}' }
                 label at line 17, columns 16 to 25: in this text
-            diagnostic help: did you mean `target`?; write `$${` for a plain `${`
+            diagnostic help: did you mean `${target}`? A plain `${` is written `$${`
         "#]],
     );
 }
