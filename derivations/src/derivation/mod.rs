@@ -246,7 +246,13 @@ pub enum LocalOrigin {
     /// Single files under names (which may hold `/`) of their own.
     Files(Vec<LocalFile>),
     /// A whole directory.
-    Directory(PathBuf),
+    Directory {
+        /// Its path.
+        path: PathBuf,
+        /// Globs of paths in it that are left out, matched with a leading `/`.
+        /// They show in the tree, and so need no place in keys.
+        ignore: Vec<String>,
+    },
 }
 
 /// One local file.

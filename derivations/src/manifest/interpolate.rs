@@ -1,6 +1,6 @@
 //! `${…}` in the texts of a manifest.
 
-use super::problem::Problem;
+use super::problem::{Problem, nearest};
 use super::span::At;
 use crate::derivation::Target;
 
@@ -73,9 +73,16 @@ fn unknown(text: &At<String>, name: &str, why: Option<&str>) -> Problem {
         Some(why) => Problem::at(text.span, format!("`${{{name}}}` has no value here"), why),
         None => {
             let message = format!("unknown variable `${{{name}}}`");
-            let problem = Problem::at(text.span, message, "in this text").suggest(name, VARIABLES);
-            let help = problem.help.clone().unwrap_or_default();
-            problem.help(format!("{help}; write `$${{` for a plain `${{`"))
+            let help = match nearest(name, &VARIABLES) {
+                Some(near) => {
+                    format!("did you mean `${{{near}}}`? A plain `${{` is written `$${{`")
+                }
+                None => format!(
+                    "there are {}; a plain `${{` is written `$${{`",
+                    VARIABLES.join(", ")
+                ),
+            };
+            Problem::at(text.span, message, "in this text").help(help)
         }
     }
 }

@@ -20,6 +20,7 @@
 pub mod assemble;
 mod check;
 pub mod evaluate;
+pub mod init;
 mod interpolate;
 pub mod load;
 pub mod lock;

@@ -168,7 +168,7 @@ fn explain(file: FileId, key: Span, error: &toml::de::Error) -> Problem {
         return Problem::at(
             span,
             format!("wrong type: expected {expected}"),
-            format!("this is {}", plain_type(found)),
+            format!("found {}", plain_type(found)),
         );
     }
     match message.split_once(": expected ") {

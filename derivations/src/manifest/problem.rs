@@ -153,7 +153,11 @@ pub struct ManifestError {
 
 impl ManifestError {
     /// An error of these mistakes, or none if there are none.
-    pub(super) fn check(problems: Vec<Problem>, files: &[SourceFile]) -> Result<(), Self> {
+    pub(super) fn check(mut problems: Vec<Problem>, files: &[SourceFile]) -> Result<(), Self> {
+        problems.sort_by_key(|problem| {
+            let place = problem.labels.first().map(|(span, _)| *span);
+            place.map(|span| (span.file, span.start))
+        });
         let mut problems = problems.into_iter().map(|p| p.with_sources(files));
         let Some(first) = problems.next() else {
             return Ok(());

@@ -142,17 +142,20 @@ impl Manifest {
     fn not_found(&self, text: &At<String>, kinds: &[Kind]) -> Problem {
         let parts = self.split(text);
         let manifest = parts.import.map_or(self, |import| &import.manifest);
-        let what = kinds.iter().map(|k| k.name()).collect::<Vec<_>>();
-        let message = format!("unknown {} `{}`", what.join(" or "), text.value);
-        let problem = Problem::at(text.span, message, "nothing has this name");
-        if let Some(other) = Kind::ALL
+        let wanted = parts.kind.unwrap_or(kinds[0]);
+        let message = format!("unknown {wanted} `{}`", text.value);
+        let problem = Problem::at(text.span, message, format!("no {wanted} has this name"));
+        let other = Kind::ALL
             .into_iter()
-            .find(|kind| manifest.key(*kind, parts.name).is_some())
-        {
-            let (name, what) = (parts.name, what.join(" or "));
-            return problem.help(format!(
-                "there is a {other} `{name}`, but a {what} is needed here"
-            ));
+            .find(|kind| manifest.key(*kind, parts.name).is_some());
+        if let Some(other) = other {
+            let name = parts.name;
+            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+            let help = format!(
+                "there is a {other} `{name}`; expected one of: {}",
+                kinds.join(", ")
+            );
+            return problem.help(help);
         }
         // `kiln.nothing`: names of the import are shown with its prefix.
         let prefix = &text.value[..text.find(parts.name).unwrap_or(0)];

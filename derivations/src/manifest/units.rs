@@ -167,47 +167,56 @@ impl FromStr for DeviceLine {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = |why: String| {
-            let form = "/dev/console c 5 1 0622";
-            format!(
-                "`{text}` is no device: {why}; expected path, c or b, major, minor, mode and perhaps owner, such as `{form}`"
-            )
-        };
-        let words: Vec<&str> = text.split_ascii_whitespace().collect();
-        let [path, kind, major, minor, mode, owner @ ..] = &words[..] else {
-            return Err(refuse(format!("{} words", words.len())));
-        };
-        if owner.len() > 1 {
-            return Err(refuse(format!("{} words", words.len())));
-        }
-        if !is_clean_absolute(path) {
-            return Err(refuse(format!("`{path}` is no absolute path")));
-        }
-        let number = |text: &str| {
-            let parsed = text.parse::<u32>();
-            parsed.map_err(|_| refuse(format!("`{text}` is no number")))
-        };
-        let owner = owner.first().map_or(Ok(Owner::default()), |o| o.parse());
-        let owner = owner.map_err(refuse)?;
-        let Mode(mode) = mode.parse().map_err(refuse)?;
-        Ok(Self {
-            path: (*path).to_owned(),
-            device: Device {
-                block: match *kind {
-                    "b" => true,
-                    "c" => false,
-                    other => return Err(refuse(format!("`{other}` is neither c nor b"))),
-                },
-                major: number(major)?,
-                minor: number(minor)?,
-                attributes: Attributes {
-                    mode,
-                    uid: owner.uid,
-                    gid: owner.gid,
-                },
-            },
+        device_line(text).map_err(|why| {
+            let form = "path, c or b, major, minor, mode and perhaps owner";
+            let example = "/dev/console c 5 1 0622";
+            format!("`{text}` is no device, since {why}: expected {form}, such as `{example}`")
         })
     }
+}
+
+/// A device line, or what is wrong with it.
+fn device_line(text: &str) -> Result<DeviceLine, String> {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let (&[path, kind, major, minor, mode], owner) = words
+        .split_first_chunk()
+        .ok_or_else(|| format!("it has {} words", words.len()))?;
+    let owner = match owner {
+        [] => Owner::default(),
+        [owner] => reason(owner.parse())?,
+        _ => return Err(format!("it has {} words", words.len())),
+    };
+    if !is_clean_absolute(path) {
+        return Err(format!("`{path}` is no absolute path"));
+    }
+    let Mode(mode) = reason(mode.parse())?;
+    let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is no number"));
+    let device = Device {
+        block: match kind {
+            "b" => true,
+            "c" => false,
+            other => return Err(format!("`{other}` is neither c nor b")),
+        },
+        major: number(major)?,
+        minor: number(minor)?,
+        attributes: Attributes {
+            mode,
+            uid: owner.uid,
+            gid: owner.gid,
+        },
+    };
+    let path = path.to_owned();
+    Ok(DeviceLine { path, device })
+}
+
+/// The error of a part, without its own word on what was expected.
+fn reason<T>(parsed: Result<T, String>) -> Result<T, String> {
+    parsed.map_err(|why| {
+        why.split(": expected")
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    })
 }
 
 /// Whether `path` is absolute and no component is empty, `.` or `..`.
@@ -220,4 +229,76 @@ pub(super) fn is_clean_relative(path: &str) -> bool {
     path.split('/')
         .all(|part| !part.is_empty() && part != "." && part != ".." && part.len() <= 255)
         && !path.contains('\0')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::*;
+
+    fn check<T>(text: &str, expected: Option<T>)
+    where
+        T: FromStr<Err = String> + PartialEq + Debug,
+    {
+        let parsed: Result<T, String> = text.parse();
+        assert_eq!(parsed.ok(), expected, "{text}");
+    }
+
+    #[test]
+    fn sizes_and_times() {
+        check("4GiB", Some(Bytes(4 << 30)));
+        check("4 GiB", Some(Bytes(4 << 30)));
+        check("1B", Some(Bytes(1)));
+        check::<Bytes>("4", None);
+        check::<Bytes>("GiB", None);
+        check::<Bytes>("4gib", None);
+        check::<Bytes>("-4GiB", None);
+        check::<Bytes>("99999999TiB", None);
+        check("30min", Some(Seconds(1800)));
+        check::<Seconds>("30m", None);
+    }
+
+    #[test]
+    fn modes_and_owners() {
+        check("0755", Some(Mode(0o755)));
+        check("755", Some(Mode(0o755)));
+        check("1777", Some(Mode(0o1777)));
+        check::<Mode>("0800", None);
+        check::<Mode>("17777", None);
+        check::<Mode>("+755", None);
+        check("1000:5", Some(Owner { uid: 1000, gid: 5 }));
+        check::<Owner>("root:root", None);
+    }
+
+    #[test]
+    fn devices() {
+        let attributes = Attributes {
+            mode: 0o660,
+            uid: 0,
+            gid: 6,
+        };
+        let device = Device {
+            block: true,
+            major: 8,
+            minor: 1,
+            attributes,
+        };
+        let path = "/dev/sda1".to_owned();
+        check(
+            "/dev/sda1 b 8 1 0660 0:6",
+            Some(DeviceLine { path, device }),
+        );
+        for wrong in [
+            "/dev/x c 5 1",
+            "/dev/x c 5 1 0622 0:0 more",
+            "dev/x c 5 1 0622",
+            "/dev/../x c 5 1 0622",
+            "/dev/x p 5 1 0622",
+            "/dev/x c five 1 0622",
+            "/dev/x c 5 1 0622 root",
+        ] {
+            check::<DeviceLine>(wrong, None);
+        }
+    }
 }

@@ -11,9 +11,17 @@ use crate::manifest::span::{At, Span};
 
 type Node = (Kind, String);
 
-/// An entry that another is made of, and the place that says so.
+/// An entry that another is made of, and the places that say so: one, or more
+/// if the other gets it with something that needs it at run time.
 struct Edge {
     to: Node,
+    hops: Vec<Hop>,
+}
+
+/// Who names the next entry, and where.
+#[derive(Clone)]
+struct Hop {
+    from: String,
     span: Span,
 }
 
@@ -42,8 +50,8 @@ struct Walk<'m> {
     target: Target,
     /// Entries that were entered; true once they were left.
     done: BTreeMap<Node, bool>,
-    /// The edges from the first entry to the current one.
-    path: Vec<(Node, Span)>,
+    /// The way from the first entry to the current one.
+    path: Vec<(Node, Vec<Hop>)>,
 }
 
 impl Walk<'_> {
@@ -53,7 +61,7 @@ impl Walk<'_> {
         }
         self.done.insert(node.clone(), false);
         for edge in self.edges(&node) {
-            self.path.push((node.clone(), edge.span));
+            self.path.push((node.clone(), edge.hops));
             let found = self.visit(edge.to);
             if found.is_some() {
                 return found;
@@ -68,15 +76,13 @@ impl Walk<'_> {
     fn circle(&self, node: &Node) -> Problem {
         let start = self.path.iter().position(|(from, _)| from == node);
         let circle = &self.path[start.unwrap_or(0)..];
-        let mut names: Vec<&str> = circle.iter().map(|((_, name), _)| name.as_str()).collect();
+        let hops: Vec<&Hop> = circle.iter().flat_map(|(_, hops)| hops).collect();
+        let mut names: Vec<&str> = hops.iter().map(|hop| hop.from.as_str()).collect();
         names.push(&node.1);
-        let message = format!("a cycle: {}", names.join(" → "));
-        let labels = circle
-            .iter()
-            .zip(names.windows(2))
-            .map(|((_, span), pair)| (*span, format!("`{}` needs `{}`", pair[0], pair[1])));
-        let mut problem = Problem::nowhere(message);
-        problem.labels = labels.collect();
+        let mut problem = Problem::nowhere(format!("a cycle: {}", names.join(" → ")));
+        let needs = |pair: &[&str]| format!("`{}` needs `{}`", pair[0], pair[1]);
+        let labels = hops.iter().zip(names.windows(2));
+        problem.labels = labels.map(|(hop, pair)| (hop.span, needs(pair))).collect();
         problem.help("take one of these edges out")
     }
 
@@ -88,13 +94,13 @@ impl Walk<'_> {
             Kind::Compose => {
                 let compose = self.manifest.composes.get(name.as_str());
                 for text in compose.iter().flat_map(|compose| &compose.packages) {
-                    self.add(&mut edges, text, &LAYERS);
+                    self.add(&mut edges, (name, &[]), text, &LAYERS);
                 }
             }
             Kind::Rootfs => {
                 let rootfs = self.manifest.rootfs_for(name, self.target);
                 for text in rootfs.iter().flat_map(|rootfs| &rootfs.packages).flatten() {
-                    self.add(&mut edges, text, &LAYERS);
+                    self.add(&mut edges, (name, &[]), text, &LAYERS);
                 }
             }
             Kind::Image => {
@@ -105,19 +111,20 @@ impl Walk<'_> {
                 for text in image.rootfs.iter().chain(&image.kernel) {
                     self.add(
                         &mut edges,
+                        (name, &[]),
                         text,
                         &[Kind::Rootfs, Kind::Package, Kind::Compose],
                     );
                 }
                 for text in image.formats.iter().flatten() {
-                    self.add(&mut edges, text, &[Kind::Format]);
+                    self.add(&mut edges, (name, &[]), text, &[Kind::Format]);
                 }
             }
             Kind::Format => {
                 if let Some(format) = self.manifest.formats.get(name.as_str()) {
-                    self.add(&mut edges, &format.root, &super::ROOTS);
+                    self.add(&mut edges, (name, &[]), &format.root, &super::ROOTS);
                     for text in &format.tools {
-                        self.add(&mut edges, text, &TOOLS);
+                        self.add(&mut edges, (name, &[]), text, &TOOLS);
                     }
                 }
             }
@@ -132,38 +139,48 @@ impl Walk<'_> {
             .package_for(name, Some(self.target))
             .unwrap_or_default();
         if let Some(text) = &package.root {
-            self.add(edges, text, &super::ROOTS);
+            self.add(edges, (name, &[]), text, &super::ROOTS);
         }
         for text in package.tools.iter().flatten() {
-            self.add(edges, text, &TOOLS);
+            self.add(edges, (name, &[]), text, &TOOLS);
         }
         let inputs = package.inputs.iter().flat_map(|inputs| inputs.values());
         for text in package.materials.iter().flatten().chain(inputs) {
-            self.add(edges, text, &MATERIALS);
+            self.add(edges, (name, &[]), text, &MATERIALS);
         }
     }
 
-    fn add(&self, edges: &mut Vec<Edge>, text: &At<String>, kinds: &[Kind]) {
+    /// Adds what `text` means, and what that needs at run time. `from` says it,
+    /// after `hops`.
+    fn add(
+        &self,
+        edges: &mut Vec<Edge>,
+        (from, hops): (&str, &[Hop]),
+        text: &At<String>,
+        kinds: &[Kind],
+    ) {
         // What is imported cannot refer back.
         let Some(found) = self.manifest.look_up(text, kinds) else {
             return;
         };
-        if found.import.is_some() {
-            return;
-        }
         let to = (found.kind, found.name.value.clone());
-        if edges.iter().any(|edge| edge.to == to) {
+        if found.import.is_some() || edges.iter().any(|edge| edge.to == to) {
             return;
         }
+        let mut hops = hops.to_vec();
+        hops.push(Hop {
+            from: from.to_owned(),
+            span: text.span,
+        });
         edges.push(Edge {
             to,
-            span: text.span,
+            hops: hops.clone(),
         });
         if found.kind == Kind::Package
             && let Some(package) = self.manifest.package_for(found.name, Some(self.target))
         {
             for text in package.runtime.iter().flatten() {
-                self.add(edges, text, &MATERIALS);
+                self.add(edges, (found.name, &hops), text, &MATERIALS);
             }
         }
     }

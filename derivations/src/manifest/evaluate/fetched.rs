@@ -49,7 +49,10 @@ impl Evaluator<'_> {
             let label = format!("looked for {}", place.display());
             scope.refuse(Problem::at(path.span, message, label))
         })?;
-        let origin = LocalOrigin::Directory(place);
+        let origin = LocalOrigin::Directory {
+            path: place,
+            ignore,
+        };
         Ok(self.local(format!("source.{}", name.value), tree, origin))
     }
 

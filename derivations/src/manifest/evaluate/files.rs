@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use kiln_store::hash::{ContentId, Digest, TreeId};
 use kiln_store::tree::{Directory, Entry, Name, Node};
 use rayon::prelude::*;
@@ -42,26 +43,40 @@ impl Files for Disk {
     }
 
     fn tree(&self, path: &Path, ignore: &[String]) -> io::Result<TreeId> {
-        let mut globs = globset::GlobSetBuilder::new();
-        for glob in ignore {
-            let glob = globset::GlobBuilder::new(glob)
-                .literal_separator(true)
-                .build();
-            globs.add(glob.map_err(io::Error::other)?);
-        }
-        let globs = globs.build().map_err(io::Error::other)?;
-        Ok(directory(path, "", &globs)?.id())
+        Ok(directory(path, Path::new(""), &Ignore::new(ignore)?)?.id())
     }
 }
 
-fn directory(path: &Path, inside: &str, ignore: &globset::GlobSet) -> io::Result<Directory> {
+/// Globs of paths that are left out of a folder. Whoever reads the folder again
+/// has to leave out the same.
+#[derive(Clone, Debug)]
+pub struct Ignore(GlobSet);
+
+impl Ignore {
+    /// Compiles globs: `*` stays within a directory, `**` does not.
+    pub fn new(globs: &[String]) -> io::Result<Self> {
+        let mut set = GlobSetBuilder::new();
+        for glob in globs {
+            let glob = GlobBuilder::new(glob).literal_separator(true).build();
+            set.add(glob.map_err(io::Error::other)?);
+        }
+        set.build().map(Self).map_err(io::Error::other)
+    }
+
+    /// Whether a path, relative to the folder, is left out.
+    pub fn matches(&self, inside: &Path) -> bool {
+        !self.0.is_empty() && self.0.is_match(Path::new("/").join(inside))
+    }
+}
+
+fn directory(path: &Path, inside: &Path, ignore: &Ignore) -> io::Result<Directory> {
     let found: Vec<fs::DirEntry> = fs::read_dir(path)?.collect::<Result<_, _>>()?;
     let entries: Vec<Option<Entry>> = found
         .par_iter()
         .map(|found| {
             let name = found.file_name();
-            let inside = format!("{inside}/{}", name.to_string_lossy());
-            if ignore.is_match(&inside) {
+            let inside = inside.join(&name);
+            if ignore.matches(&inside) {
                 return Ok(None);
             }
             let name = Name::new(name.into_encoded_bytes()).map_err(io::Error::other)?;
@@ -72,7 +87,7 @@ fn directory(path: &Path, inside: &str, ignore: &globset::GlobSet) -> io::Result
     Directory::new(entries.into_iter().flatten().collect()).map_err(io::Error::other)
 }
 
-fn node(found: &fs::DirEntry, inside: &str, ignore: &globset::GlobSet) -> io::Result<Node> {
+fn node(found: &fs::DirEntry, inside: &Path, ignore: &Ignore) -> io::Result<Node> {
     let path = found.path();
     let kind = found.file_type()?;
     if kind.is_dir() {

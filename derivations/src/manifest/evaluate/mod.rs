@@ -21,14 +21,15 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use super::assemble::Manifest;
+use super::check::ROOTS;
 use super::lock::{Lock, LockOutOfDate, Stale};
 use super::problem::{ManifestError, Problem};
 use super::reference::{Found, Kind};
-use super::schema::Attach;
+use super::schema::{Attach, Runner};
 use super::span::At;
 use crate::derivation::{Derivation, Input, OUT, Role, Target};
 use crate::graph::{DerivationId, Graph};
-pub use files::{Disk, FileBytes, Files};
+pub use files::{Disk, FileBytes, Files, Ignore};
 
 /// What to evaluate.
 #[derive(Clone, Debug)]
@@ -233,6 +234,21 @@ pub fn evaluate(
     })
 }
 
+/// Evaluates what emulators or bubblewrap run from, for the build platform.
+pub fn runner(
+    manifest: &Manifest,
+    lock: &Lock,
+    runner: &Runner,
+    build_platform: Target,
+    files: &dyn Files,
+) -> Result<(Graph, DerivationId), EvaluateError> {
+    let mut evaluator = Evaluator::new(build_platform, files);
+    let scope = Scope { manifest, lock };
+    let found = scope.find(&runner.root, &ROOTS)?;
+    let id = evaluator.entry(scope, found, For::BuildPlatform)?;
+    Ok((evaluator.graph, id))
+}
+
 /// Evaluates the boot check `name` for `target`.
 pub fn boot_check(
     manifest: &Manifest,
@@ -431,7 +447,12 @@ impl<'f> Evaluator<'f> {
     ) -> Result<Root, EvaluateError> {
         let found = scope.manifest.look_up(&wanted.name, &Kind::ALL[..6]);
         let found = found.ok_or_else(|| unknown(&wanted.name, scope.manifest.names()))?;
-        let mut derivation = self.entry(scope, found, For::Target(Some(target)))?;
+        // A seed by itself is one to run something from.
+        let wanted_for = match found.kind {
+            Kind::Seed => For::BuildPlatform,
+            _ => For::Target(Some(target)),
+        };
+        let mut derivation = self.entry(scope, found, wanted_for)?;
         let mut output = OUT.to_owned();
         if let Some(part) = &wanted.part {
             match (found.kind, part.as_str()) {
