@@ -95,10 +95,10 @@ fn a_full_output_ends() {
 #[test]
 fn hanging_ends_by_wall_time() {
     let mut kiln = Kiln::script("trap '' TERM INT; while true; do echo working; sleep 0.1; done");
-    kiln.request.limits.wall_s = 1;
+    kiln.request.limits.wall_s = 2;
     kiln.request.limits.silence_s = 0;
     let run = ended_by(Limit::Wall, &kiln);
-    assert!(run.log.starts_with("working\nworking\n"));
+    assert!(run.log.starts_with("working\n"));
 }
 
 #[test]
