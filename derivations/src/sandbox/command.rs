@@ -150,6 +150,25 @@ fn filesystem(options: &mut Options, request: &SandboxRequest) {
     }
 }
 
+/// A sandbox around the host's own files that starts `program`: shows that
+/// this bubblewrap and this kernel can do what the contract needs.
+pub(super) fn trial_options() -> Vec<OsString> {
+    let mut options = Options::default();
+    isolation(&mut options, 1000);
+    options.add("--new-session", &[]);
+    options.add("--ro-bind", &[&"/", &"/"]);
+    options.add("--proc", &[&"/proc"]);
+    options.add("--dev", &[&"/dev"]);
+    options.tmpfs("/dev/shm", "1777", 1 << 20);
+    options.add("--remount-ro", &[&"/dev"]);
+    options.add("--remount-ro", &[&"/proc"]);
+    options.add("--chdir", &[&"/"]);
+    options.add("--seccomp", &[&fd::FILTER.to_string()]);
+    options.add("--json-status-fd", &[&fd::STATUS.to_string()]);
+    options.add("--block-fd", &[&fd::GO.to_string()]);
+    options.0
+}
+
 /// Options as `--args` reads them.
 pub(super) fn nul_terminated(options: Vec<OsString>) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -8,7 +8,8 @@
 //!   calls; [`rlimits`]: as resource limits. All three are pure.
 //! - `supervise`: the life of one run, in numbered steps; `spawn`: how a
 //!   process is started; `limits`: how it is held; `terminal`: for `kiln shell`.
-//! - [`bwrap`]: which bubblewrap.
+//! - [`bwrap`]: which bubblewrap; [`probe`]: whether it works here, and what to
+//!   do if not; [`facts`]: what is recorded of the host.
 //!
 //! What is not known here: the store, manifests, derivations, the graph, and
 //! whether an output is any good. `docs/observables.md` lists what a builder

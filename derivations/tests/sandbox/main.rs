@@ -13,5 +13,6 @@ mod attacker;
 mod attacks;
 mod contract;
 mod ending;
+mod finding;
 mod limits;
 mod support;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -55,20 +55,32 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// Bubblewrap is needed; a test without it fails.
-pub(crate) fn bwrap() -> Bwrap {
+pub(crate) fn bwrap_path() -> PathBuf {
     if let Some(path) = std::env::var_os("KILN_TEST_BWRAP") {
-        return Bwrap::host(Path::new(&path)).expect("KILN_TEST_BWRAP names a program");
+        return path.into();
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    Bwrap::in_path(&path).expect(
+    let bwrap = Bwrap::in_path(&path).expect(
         "no bwrap in PATH: install bubblewrap (apt-get install bubblewrap) or name one in KILN_TEST_BWRAP",
-    )
+    );
+    bwrap.program().into()
+}
+
+pub(crate) fn bwrap() -> Bwrap {
+    Bwrap::host(&bwrap_path()).expect("bubblewrap is a program")
 }
 
 impl Kiln {
     /// A request that runs `script` with the shell.
     pub(crate) fn script(script: &str) -> Kiln {
         Kiln::new(&["/bin/sh", "-c", script])
+    }
+
+    /// A request that runs an attack of [`crate::attacker`].
+    pub(crate) fn attack(name: &str) -> Kiln {
+        let mut kiln = Kiln::new(&["/bin/attacker"]);
+        kiln.request.env.insert("KILN_ATTACK".into(), name.into());
+        kiln
     }
 
     pub(crate) fn new(argv: &[&str]) -> Kiln {
@@ -156,6 +168,12 @@ impl Kiln {
         let run = self.run();
         assert_eq!(run.outcome.exit, Exit::Success, "{}", run.log);
         run.log
+    }
+
+    /// Adds a variable, by which a test tells an attacker its target.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Kiln {
+        self.request.env.insert(name.into(), value.into());
+        self
     }
 }
 
