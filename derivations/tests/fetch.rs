@@ -645,3 +645,49 @@ fn a_commit_becomes_the_tree_that_was_committed() {
         "{error}"
     );
 }
+
+/// The dated archive is rate-limited: asked only when nothing else helps, and
+/// never twice at a time.
+#[test]
+fn snapshots_are_asked_last_and_one_by_one() {
+    let mirror = Server::new(|_, _, stream| answer(stream, "404 Not Found", b""));
+    let busy = Arc::new(AtomicUsize::new(0));
+    let snapshots = Server::new(move |_, request, stream| {
+        let beside = busy.fetch_add(1, Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(100));
+        let path = "GET /archive/debian/20261121T091300Z/pool/main/t/thing.deb ";
+        let right = request.starts_with(path) && beside == 0;
+        busy.fetch_sub(1, Ordering::SeqCst);
+        match right {
+            true => ok(stream, &content()),
+            false => answer(stream, "403 Forbidden", b""),
+        }
+    });
+    let directory = TempDir::new().expect("directory");
+    let mut config = config(directory.path());
+    config.debian_roots = vec![mirror.url.clone()];
+    config.snapshots = Some(format!("{}/archive", snapshots.url));
+    let fetcher = Fetcher::new(config).expect("fetcher");
+    let candidate: Candidate = "debian:pool/main/t/thing.deb".parse().expect("candidate");
+    let pinned = FetchRequest {
+        first_seen: "20261121T091300Z".parse().ok(),
+        ..request(vec![candidate])
+    };
+    // Other files, which the server answers with the wrong bytes.
+    let others = (1..4_u8).map(|number| FetchRequest {
+        sha256: Digest::of(&[number]),
+        ..pinned.clone()
+    });
+    let requests: Vec<FetchRequest> = others.chain([pinned.clone()]).collect();
+    let outcomes = fetcher.fetch_all(&requests, 4, &Silent, &Cancel::default());
+    let texts: Vec<String> = outcomes
+        .iter()
+        .filter_map(|outcome| Some(outcome.as_ref().err()?.to_string()))
+        .collect();
+    assert!(outcomes[3].is_ok() && texts.len() == 3, "{texts:?}");
+    assert!(
+        texts.iter().all(|text| text.contains("wrong sha256")),
+        "{texts:?}"
+    );
+    assert_eq!((mirror.requests(), snapshots.requests()), (4, 4));
+}

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, BufReader, Cursor, Read};
 
+use super::xz::XzStreams;
+
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const BZIP2: &[u8] = b"BZh";
 const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0x00];
@@ -69,7 +71,7 @@ impl Compression {
             Self::None => Box::new(stream),
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(stream)),
             Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(stream)),
-            Self::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(stream)),
+            Self::Xz => Box::new(XzStreams::new(stream)?),
             Self::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(stream)?),
         })
     }

@@ -28,6 +28,7 @@ pub mod limits;
 mod member;
 pub mod source;
 mod tar;
+mod xz;
 
 pub use compression::Compression;
 pub use error::{ArchiveError, Refusal};

@@ -10,6 +10,16 @@ use super::apt::AptSettings;
 /// rate-limited, so it is asked last, over one connection.
 pub const SNAPSHOT_ARCHIVE: &str = "https://snapshot.debian.org/archive";
 
+/// Where distributions keep the certificates that the machine trusts. A machine
+/// behind a proxy that opens TLS trusts one that nobody else knows.
+const CA_BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+];
+
 /// How files are fetched. Plain data: no field is looked up later.
 #[derive(Clone, Debug)]
 pub struct FetchConfig {
@@ -24,6 +34,9 @@ pub struct FetchConfig {
     pub snapshots: Option<String>,
     /// Proxies.
     pub proxies: Proxies,
+    /// The certificates that the machine trusts, in PEM form; without, those
+    /// that kiln was built with.
+    pub ca_bundle: Option<PathBuf>,
     /// When a server is too slow.
     pub timeouts: Timeouts,
     /// How often a place is tried again.
@@ -43,6 +56,7 @@ impl FetchConfig {
             mirrors: Vec::new(),
             snapshots: Some(SNAPSHOT_ARCHIVE.to_owned()),
             proxies: Proxies::default(),
+            ca_bundle: None,
             timeouts: Timeouts::default(),
             retry: Retry::default(),
             user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -54,11 +68,15 @@ impl FetchConfig {
     /// no archives of its own, which is no error.
     pub fn of_machine(cache_dir: PathBuf) -> Self {
         let apt = AptSettings::of_machine();
-        let mut proxies = Proxies::of_environment(|name| std::env::var(name).ok());
+        let variable = |name: &str| std::env::var(name).ok();
+        let mut proxies = Proxies::of_environment(variable);
         proxies.apt = apt.proxies;
+        let named = variable("SSL_CERT_FILE").map(PathBuf::from);
+        let usual = CA_BUNDLES.iter().map(PathBuf::from);
         Self {
             debian_roots: apt.roots,
             proxies,
+            ca_bundle: named.into_iter().chain(usual).find(|path| path.is_file()),
             ..Self::new(cache_dir)
         }
     }

@@ -5,8 +5,12 @@
 //! `https:` only, if at all, so `http:` is asked the classic way, with [`forward`].
 //! Redirects are followed here, because each may lead to another proxy.
 
+use std::fs;
+use std::path::Path;
+
 use ureq::http::uri::{Parts, PathAndQuery, Scheme};
 use ureq::http::{Request, Response, Uri, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy};
 
 use super::config::{FetchConfig, Proxies};
@@ -31,6 +35,7 @@ impl Agents {
             .user_agent(&config.user_agent)
             .accept_encoding("identity")
             .proxy(None)
+            .tls_config(tls(config.ca_bundle.as_deref()))
             .timeout_resolve(Some(timeouts.connect))
             .timeout_connect(Some(timeouts.connect))
             .timeout_recv_response(Some(timeouts.response))
@@ -41,6 +46,23 @@ impl Agents {
             forwarding: forward::agent(config),
         }
     }
+}
+
+/// Trusts the certificates of `bundle`, if it has any that can be read.
+fn tls(bundle: Option<&Path>) -> TlsConfig {
+    let pem = bundle.and_then(|path| fs::read(path).ok());
+    let items = pem.iter().flat_map(|pem| parse_pem(pem)).flatten();
+    let certificates: Vec<_> = items
+        .filter_map(|item| match item {
+            PemItem::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    let roots = match certificates.is_empty() {
+        true => RootCerts::WebPki,
+        false => RootCerts::from(certificates),
+    };
+    TlsConfig::builder().root_certs(roots).build()
 }
 
 /// Which bytes of a file are wanted.
