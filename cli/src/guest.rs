@@ -62,7 +62,7 @@ pub fn machine(
         return Err(CliError::usage("the manifest names no emulator")
             .with_hint("add `[emulator]` with `root = …`, a seed that has QEMU"));
     };
-    let bwrap = workshop.find_bwrap(manifest).map_err(build_error)?;
+    let bwrap = workshop.find_sandbox(manifest).map_err(build_error)?.bwrap;
     let emulator_root = workshop
         .pinned_root(manifest, &emulator.root)
         .map_err(build_error)?;
@@ -74,7 +74,8 @@ pub fn machine(
         target: info.target,
         emulator_root,
         bubblewrap: Bubblewrap {
-            command: bwrap.command(),
+            program: bwrap.program().to_owned(),
+            prefix: bwrap.prefix().to_vec(),
             host_user: user,
         },
         kernel: kernel(checkout.path(), info.target)?,

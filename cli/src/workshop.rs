@@ -14,8 +14,8 @@ use kiln_derivations::graph::{DerivationId, Graph};
 use kiln_derivations::manifest::{Evaluation, Manifest};
 use kiln_derivations::realise::execute::{AskWorld, Failure, Options, Report, execute, subject};
 use kiln_derivations::realise::plan::{Plan, State};
-use kiln_derivations::realise::world::Machine;
-use kiln_derivations::sandbox::{self, Bwrap, HostUser};
+use kiln_derivations::realise::world::{FindSandbox, Machine, Sandboxing};
+use kiln_derivations::sandbox::{Bwrap, HostUser};
 use kiln_store::materialise::Checkout;
 use kiln_store::realisation::OutputMap;
 use kiln_store::store::Store;
@@ -38,7 +38,7 @@ pub struct Workshop<'c> {
     listeners: Vec<Box<dyn Listener + Send>>,
     /// The pinned roots that programs are run from; in use until the end.
     roots: Mutex<Vec<Checkout>>,
-    bwrap: OnceLock<Bwrap>,
+    sandboxing: OnceLock<Sandboxing>,
 }
 
 impl<'c> Workshop<'c> {
@@ -50,7 +50,7 @@ impl<'c> Workshop<'c> {
             store: context.store()?,
             listeners: context.listener()?,
             roots: Mutex::default(),
-            bwrap: OnceLock::new(),
+            sandboxing: OnceLock::new(),
         })
     }
 
@@ -67,8 +67,8 @@ impl<'c> Workshop<'c> {
         graph: &Graph,
         roots: &[DerivationId],
     ) -> Result<Report, CliError> {
-        let find_bwrap = || self.find_bwrap(manifest);
-        self.run(manifest, graph, roots, &find_bwrap)
+        let find_sandbox = || self.find_sandbox(manifest);
+        self.run(manifest, graph, roots, &find_sandbox)
     }
 
     fn run(
@@ -76,9 +76,9 @@ impl<'c> Workshop<'c> {
         manifest: &Manifest,
         graph: &Graph,
         roots: &[DerivationId],
-        find_bwrap: &(dyn Fn() -> Result<Bwrap, BuildError> + Sync),
+        find_sandbox: &FindSandbox<'_>,
     ) -> Result<Report, CliError> {
-        let machine = self.machine(manifest, find_bwrap)?;
+        let machine = self.machine(manifest, find_sandbox)?;
         let options = Options {
             jobs: usize::from(self.args.jobs),
             downloads: usize::from(self.args.downloads),
@@ -228,16 +228,16 @@ impl<'c> Workshop<'c> {
     pub fn machine<'m>(
         &'m self,
         manifest: &Manifest,
-        find_bwrap: &'m (dyn Fn() -> Result<Bwrap, BuildError> + Sync),
+        find_sandbox: &'m FindSandbox<'m>,
     ) -> Result<Machine<'m>, CliError> {
         Ok(Machine {
             store: &self.store,
             fetch: (!self.args.offline).then(|| self.fetch_config(manifest)),
-            find_bwrap,
+            find_sandbox,
             user: self.user()?,
             cores: self.args.cores.map_or_else(all_cpus, usize::from),
             fetcher: OnceLock::new(),
-            bwrap: OnceLock::new(),
+            sandboxing: OnceLock::new(),
         })
     }
 
@@ -254,25 +254,24 @@ impl<'c> Workshop<'c> {
 
     /// Bubblewrap: the machine's if it works as the contract needs it, else the
     /// pinned one that the manifest names.
-    pub fn find_bwrap(&self, manifest: &Manifest) -> Result<Bwrap, BuildError> {
-        if let Some(bwrap) = self.bwrap.get() {
-            return Ok(bwrap.clone());
+    pub fn find_sandbox(&self, manifest: &Manifest) -> Result<Sandboxing, BuildError> {
+        if let Some(found) = self.sandboxing.get() {
+            return Ok(found.clone());
         }
         let user = self.user().map_err(|error| machine_error(&error))?;
-        let path = env::var_os("PATH").unwrap_or_default();
-        let found = match sandbox::probe::host(&path, user) {
-            Ok(bwrap) => bwrap,
-            Err(host) => self.pinned_bwrap(manifest, user, &host.to_string())?,
+        let found = match host_sandbox(user) {
+            Ok(found) => found,
+            Err(host) => self.pinned_sandbox(manifest, user, &host)?,
         };
-        Ok(self.bwrap.get_or_init(|| found).clone())
+        Ok(self.sandboxing.get_or_init(|| found).clone())
     }
 
-    fn pinned_bwrap(
+    fn pinned_sandbox(
         &self,
         manifest: &Manifest,
         user: Option<HostUser>,
         host: &str,
-    ) -> Result<Bwrap, BuildError> {
+    ) -> Result<Sandboxing, BuildError> {
         let sandbox = |text: String| BuildError::new(FailureClass::Sandbox, text);
         let Some(runner) = &manifest.sandbox else {
             return Err(sandbox(format!(
@@ -282,8 +281,12 @@ impl<'c> Workshop<'c> {
         let root = self.pinned_root(manifest, &runner.root)?;
         let bwrap = Bwrap::pinned(&root)
             .map_err(|error| sandbox(format!("the pinned bubblewrap: {error}")))?;
-        sandbox::probe::check(&bwrap, user).map_err(|error| sandbox(error.to_string()))?;
-        Ok(bwrap)
+        Sandboxing::try_out(bwrap, user).map_err(|lack| {
+            sandbox(format!(
+                "there is no sandbox here: {lack}; {}",
+                lack.remedy()
+            ))
+        })
     }
 
     /// Realises one of the roots that kiln runs programs from, and shows it as
@@ -328,6 +331,15 @@ impl<'c> Workshop<'c> {
         roots.push(checkout);
         Ok(path)
     }
+}
+
+/// The machine's own bubblewrap, or why it cannot be used.
+pub fn host_sandbox(user: Option<HostUser>) -> Result<Sandboxing, String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let Some(bwrap) = Bwrap::in_path(&path) else {
+        return Err("this machine has no bubblewrap".to_owned());
+    };
+    Sandboxing::try_out(bwrap, user).map_err(|lack| lack.to_string())
 }
 
 /// How this machine fetches for a store.

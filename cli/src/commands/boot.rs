@@ -89,7 +89,8 @@ fn boot(
     limit_s: Option<u64>,
 ) -> Result<Ended, CliError> {
     let failed = |error: boot::BootError| CliError::machine(crate::error::chain(&error));
-    let cancel = context.cancel.flag();
+    let flag = context.cancel.flag();
+    let cancel = || flag.load(Ordering::SeqCst);
     let choice = boot::choose(machine, &cancel).map_err(failed)?;
     if !context.global.quiet {
         eprintln!(
@@ -97,7 +98,7 @@ fn boot(
             machine.target, choice.engine, choice.why
         );
     }
-    let late = limit_s.map(|limit_s| alarm(Duration::from_secs(limit_s), &cancel));
+    let late = limit_s.map(|limit_s| alarm(Duration::from_secs(limit_s), &flag));
     let (stdin, mut stdout) = (io::stdin(), io::stdout());
     let ended = if stdin.is_terminal() {
         eprintln!("the console is yours; {LEAVE} leaves it");

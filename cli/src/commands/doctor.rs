@@ -12,7 +12,7 @@ use crate::context::{self, Context};
 use crate::error::CliError;
 use crate::exit::ExitStatus;
 use crate::output;
-use crate::workshop::Workshop;
+use crate::workshop::{Workshop, host_sandbox};
 
 /// How one thing stands.
 #[derive(Serialize)]
@@ -86,14 +86,16 @@ fn sandbox_here(context: &Context) -> Finding {
         Ok(user) => user.map(|(uid, gid)| sandbox::HostUser { uid, gid }),
         Err(error) => return finding("sandbox", "broken", with_hint(&error)),
     };
-    let path = env::var_os("PATH").unwrap_or_default();
-    match sandbox::probe::host(&path, user) {
-        Ok(bwrap) => finding(
+    match host_sandbox(user) {
+        Ok(found) => finding(
             "sandbox",
             "ok",
-            format!("bubblewrap of this machine, {}", bwrap.program().display()),
+            format!(
+                "bubblewrap of this machine, {}",
+                found.bwrap.program().display()
+            ),
         ),
-        Err(host) => pinned(context, &host.to_string()),
+        Err(host) => pinned(context, &host),
     }
 }
 
@@ -101,8 +103,8 @@ fn pinned(context: &Context, host: &str) -> Finding {
     let args = RealiseArgs::default();
     let found = context.manifest().and_then(|manifest| {
         let workshop = Workshop::open(context, &args)?;
-        let bwrap = workshop.find_bwrap(&manifest);
-        bwrap.map_err(|error| CliError::machine(error.message))
+        let found = workshop.find_sandbox(&manifest);
+        found.map_err(|error| CliError::machine(error.message))
     });
     match found {
         Ok(_) => finding("sandbox", "ok", format!("the pinned bubblewrap ({host})")),
@@ -116,7 +118,7 @@ fn pinned(context: &Context, host: &str) -> Finding {
 
 fn limits() -> Finding {
     match sandbox::cgroup_available() {
-        Ok(()) => finding("limits", "ok", "held by a delegated cgroup v2"),
+        Ok(_) => finding("limits", "ok", "held by a delegated cgroup v2"),
         Err(why) => finding(
             "limits",
             "note",

@@ -37,8 +37,8 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<(), CliError> {
     let workshop = Workshop::open(context, &args.realise)?;
     let needed: Vec<DerivationId> = sandbox.inputs.iter().map(|i| i.derivation).collect();
     let report = workshop.realise(&manifest, &evaluation.graph, &needed)?;
-    let find_bwrap = || workshop.find_bwrap(&manifest);
-    let machine = workshop.machine(&manifest, &find_bwrap)?;
+    let find_sandbox = || workshop.find_sandbox(&manifest);
+    let machine = workshop.machine(&manifest, &find_sandbox)?;
     let host = machine.host().map_err(build_error)?;
     let job = workshop.job(&sandbox, &report)?;
     let Builder::Exec(spec) = &sandbox.builder else {

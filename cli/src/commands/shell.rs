@@ -35,8 +35,8 @@ pub fn run(context: &Context, args: &ShellArgs) -> Result<(), CliError> {
     let workshop = Workshop::open(context, &args.realise)?;
     let inputs: Vec<_> = derivation.inputs.iter().map(|i| i.derivation).collect();
     let report = workshop.realise(&manifest, &evaluation.graph, &inputs)?;
-    let find_bwrap = || workshop.find_bwrap(&manifest);
-    let machine = workshop.machine(&manifest, &find_bwrap)?;
+    let find_sandbox = || workshop.find_sandbox(&manifest);
+    let machine = workshop.machine(&manifest, &find_sandbox)?;
     let host = machine.host().map_err(build_error)?;
     let job = workshop.job(derivation, &report)?;
     let shell = Exec {

@@ -129,7 +129,7 @@ fn boot_once(
     transcript: PathBuf,
 ) -> Result<CheckReport, CliError> {
     let failed = |error: boot::BootError| CliError::machine(crate::error::chain(&error));
-    let cancel = context.cancel.flag();
+    let cancel = || context.cancel.is_cancelled();
     let choice = boot::choose(machine, &cancel).map_err(failed)?;
     let mut expect = vec![info.expect.clone()];
     expect.extend(info.expect_then.iter().cloned());

@@ -51,6 +51,11 @@ use guest::Guest;
 /// Asked several times a second whether the run is cancelled.
 pub type Cancel<'a> = &'a dyn Fn() -> bool;
 
+/// Whether `/dev/kvm` opens; that a guest boots with it, only a probe tells.
+pub fn kvm_device() -> std::io::Result<()> {
+    accel::open_kvm().map(drop)
+}
+
 /// How a guest ended, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {

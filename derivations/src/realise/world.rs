@@ -1,6 +1,6 @@
 //! The world of this machine: its store, its network, its sandbox.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use kiln_store::hash::{ActionKey, TreeId};
@@ -12,12 +12,34 @@ use super::execute::World;
 use crate::build::error::{BuildError, FailureClass};
 use crate::build::exec::{self, Host};
 use crate::build::{Built, Job, builtin, fetch, store_error};
+use crate::compose::glob_set;
 use crate::derivation::{Builder, Local, LocalOrigin, OUT};
 use crate::fetch::{FetchConfig, Fetcher};
-use crate::sandbox::{Bwrap, HostUser};
+use crate::sandbox::facts::Facts;
+use crate::sandbox::{Bwrap, HostUser, probe};
+
+/// A bubblewrap that works, and what builders can see of this machine with it.
+#[derive(Clone, Debug)]
+pub struct Sandboxing {
+    /// How to start bubblewrap.
+    pub bwrap: Bwrap,
+    /// Recorded with every build, sorted by name.
+    pub facts: Vec<(String, String)>,
+}
+
+impl Sandboxing {
+    /// Tries `bwrap` as `user`.
+    pub fn try_out(bwrap: Bwrap, user: Option<HostUser>) -> Result<Self, probe::Lack> {
+        let works = probe::check(&bwrap, user)?;
+        Ok(Self {
+            bwrap,
+            facts: Facts::of_this_host(&works).pairs(),
+        })
+    }
+}
 
 /// Finds bubblewrap when the first script is about to run.
-pub type FindBwrap<'a> = dyn Fn() -> Result<Bwrap, BuildError> + Sync + 'a;
+pub type FindSandbox<'a> = dyn Fn() -> Result<Sandboxing, BuildError> + Sync + 'a;
 
 /// This machine.
 pub struct Machine<'a> {
@@ -26,7 +48,7 @@ pub struct Machine<'a> {
     /// How files are fetched; `None` if they must not be.
     pub fetch: Option<FetchConfig>,
     /// Finds bubblewrap.
-    pub find_bwrap: &'a FindBwrap<'a>,
+    pub find_sandbox: &'a FindSandbox<'a>,
     /// As root, who bubblewrap is started as.
     pub user: Option<HostUser>,
     /// `KILN_JOBS`.
@@ -34,7 +56,7 @@ pub struct Machine<'a> {
     /// Made when the first download starts.
     pub fetcher: OnceLock<Fetcher>,
     /// Found when the first script starts.
-    pub bwrap: OnceLock<Bwrap>,
+    pub sandboxing: OnceLock<Sandboxing>,
 }
 
 impl World for Machine<'_> {
@@ -95,16 +117,17 @@ impl World for Machine<'_> {
 impl Machine<'_> {
     /// What scripts need of this machine.
     pub fn host(&self) -> Result<Host<'_>, BuildError> {
-        let bwrap = match self.bwrap.get() {
-            Some(bwrap) => bwrap,
+        let sandboxing = match self.sandboxing.get() {
+            Some(found) => found,
             None => {
-                let found = (self.find_bwrap)()?;
-                self.bwrap.get_or_init(|| found)
+                let found = (self.find_sandbox)()?;
+                self.sandboxing.get_or_init(|| found)
             }
         };
         Ok(Host {
             store: self.store,
-            bwrap,
+            bwrap: &sandboxing.bwrap,
+            facts: &sandboxing.facts,
             user: self.user,
             cores: self.cores,
         })
@@ -132,7 +155,7 @@ impl Machine<'_> {
     fn local(&self, job: &Job<'_>, local: &Local) -> Result<TreeId, BuildError> {
         let tree = match &local.origin {
             LocalOrigin::Files(files) => builtin::local_files(self.store, files)?,
-            LocalOrigin::Directory(path) => self.directory(path)?,
+            LocalOrigin::Directory { path, ignore } => self.directory(path, ignore)?,
         };
         if tree == local.tree {
             return Ok(tree);
@@ -144,8 +167,16 @@ impl Machine<'_> {
         Err(BuildError::new(FailureClass::Changed, text))
     }
 
-    fn directory(&self, path: &PathBuf) -> Result<TreeId, BuildError> {
-        let imported = self.store.import_path(path, &Rules::source());
+    fn directory(&self, path: &Path, ignore: &[String]) -> Result<TreeId, BuildError> {
+        let globs = glob_set(ignore)
+            .map_err(|error| BuildError::new(FailureClass::Compose, error.to_string()))?;
+        let ignored =
+            |path: &Path, _is_directory: bool| globs.is_match(format!("/{}", path.display()));
+        let rules = Rules {
+            ignore: Some(&ignored),
+            ..Rules::source()
+        };
+        let imported = self.store.import_path(path, &rules);
         match imported {
             Ok(imported) => Ok(imported.tree),
             Err(kiln_store::import::ImportError::Store(error)) => Err(store_error(error)),

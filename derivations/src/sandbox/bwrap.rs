@@ -76,13 +76,6 @@ impl Bwrap {
         &self.program
     }
 
-    /// The words of a command line that starts it.
-    pub fn command(&self) -> Vec<OsString> {
-        let mut words = vec![self.program.clone().into_os_string()];
-        words.extend(self.prefix.iter().skip(1).cloned());
-        words
-    }
-
     /// The words that start it, to be followed by bubblewrap's options.
     pub fn prefix(&self) -> &[OsString] {
         &self.prefix

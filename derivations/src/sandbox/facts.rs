@@ -47,6 +47,23 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// As a realisation records them: sorted by name.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        let pairs = [
+            ("bwrap", self.bwrap_version.clone()),
+            ("cpu-features", self.cpu_features.join(" ")),
+            ("cpu-model", self.cpu_model.clone()),
+            ("cpus", self.cpus.to_string()),
+            ("kernel", self.kernel_release.clone()),
+            ("machine", self.machine.clone()),
+            ("memory-bytes", self.memory_bytes.to_string()),
+            ("page-bytes", self.page_bytes.to_string()),
+        ];
+        pairs.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+}
+
 /// The value of the first `key : value` line.
 fn first<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     all(text, key).next()
