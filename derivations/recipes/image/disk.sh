@@ -1,6 +1,6 @@
 # An ext4 or ext3 file system without a partition table, filled from the tar.
 tar=/in/rootfs/rootfs.tar
-out=/out/disk.$KILN_IMAGE_FS
+out=/out/disk.$IMAGE_FS
 
 size=${KILN_IMAGE_SIZE:-}
 if [ -z "$size" ]; then
@@ -13,7 +13,7 @@ truncate -s "$size" "$out"
 
 # Only the last -E counts, so all of them are in one.
 export MKE2FS_CONFIG=/in/recipe/mke2fs.conf
-mke2fs -q -F -t "$KILN_IMAGE_FS" -d "$tar" -L "${KILN_IMAGE_LABEL:-}" -U "$KILN_SEED_UUID" \
+mke2fs -q -F -t "$IMAGE_FS" -d "$tar" -L "${KILN_IMAGE_LABEL:-}" -U "$KILN_SEED_UUID" \
     -E "hash_seed=$KILN_SEED_UUID,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" \
     "$out"
 
