@@ -8,7 +8,7 @@ use kiln_derivations::build::Job;
 use kiln_derivations::build::error::{BuildError, FailureClass};
 use kiln_derivations::derivation::resolve::{self, Keys, ResolvedInput};
 use kiln_derivations::derivation::{Builder, Derivation, Target};
-use kiln_derivations::event::Listener;
+use kiln_derivations::event::{Event, Listener};
 use kiln_derivations::fetch::FetchConfig;
 use kiln_derivations::graph::{DerivationId, Graph};
 use kiln_derivations::manifest::{Evaluation, Manifest};
@@ -38,7 +38,7 @@ pub struct Workshop<'c> {
     listeners: Vec<Box<dyn Listener + Send>>,
     /// The pinned roots that programs are run from; in use until the end.
     roots: Mutex<Vec<Checkout>>,
-    sandboxing: OnceLock<Sandboxing>,
+    sandboxing: Mutex<Option<Sandboxing>>,
 }
 
 impl<'c> Workshop<'c> {
@@ -50,7 +50,7 @@ impl<'c> Workshop<'c> {
             store: context.store()?,
             listeners: context.listener()?,
             roots: Mutex::default(),
-            sandboxing: OnceLock::new(),
+            sandboxing: Mutex::default(),
         })
     }
 
@@ -68,7 +68,7 @@ impl<'c> Workshop<'c> {
         roots: &[DerivationId],
     ) -> Result<Report, CliError> {
         let find_sandbox = || self.find_sandbox(manifest);
-        self.run(manifest, graph, roots, &find_sandbox)
+        self.run(manifest, graph, roots, &find_sandbox, &self.listeners)
     }
 
     fn run(
@@ -77,6 +77,7 @@ impl<'c> Workshop<'c> {
         graph: &Graph,
         roots: &[DerivationId],
         find_sandbox: &FindSandbox<'_>,
+        listener: &dyn Listener,
     ) -> Result<Report, CliError> {
         let machine = self.machine(manifest, find_sandbox)?;
         let options = Options {
@@ -90,7 +91,7 @@ impl<'c> Workshop<'c> {
             roots,
             &machine,
             &options,
-            &self.listeners,
+            listener,
             &self.context.cancel,
         );
         let report = report.map_err(build_error)?;
@@ -255,7 +256,10 @@ impl<'c> Workshop<'c> {
     /// Bubblewrap: the machine's if it works as the contract needs it, else the
     /// pinned one that the manifest names.
     pub fn find_sandbox(&self, manifest: &Manifest) -> Result<Sandboxing, BuildError> {
-        if let Some(found) = self.sandboxing.get() {
+        // Held while it is looked for: two builders that start together shall
+        // not both fetch it.
+        let mut sandboxing = self.sandboxing.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(found) = &*sandboxing {
             return Ok(found.clone());
         }
         let user = self.user().map_err(|error| machine_error(&error))?;
@@ -263,7 +267,7 @@ impl<'c> Workshop<'c> {
             Ok(found) => found,
             Err(host) => self.pinned_sandbox(manifest, user, &host)?,
         };
-        Ok(self.sandboxing.get_or_init(|| found).clone())
+        Ok(sandboxing.insert(found).clone())
     }
 
     fn pinned_sandbox(
@@ -311,7 +315,13 @@ impl<'c> Workshop<'c> {
         };
         let roots: Vec<_> = evaluation.roots.iter().map(|it| it.derivation).collect();
         let report = self
-            .run(manifest, &evaluation.graph, &roots, &no_script)
+            .run(
+                manifest,
+                &evaluation.graph,
+                &roots,
+                &no_script,
+                &Inner(&self.listeners),
+            )
             .map_err(|error| machine_error(&error))?;
         let tree = report.roots.iter().flatten().find_map(|(_, outputs)| {
             let (_, tree) = outputs.first()?;
@@ -330,6 +340,22 @@ impl<'c> Workshop<'c> {
         let mut roots = self.roots.lock().unwrap_or_else(|e| e.into_inner());
         roots.push(checkout);
         Ok(path)
+    }
+}
+
+/// Hears of realising within a command's own realising: what is built counts,
+/// where it starts and ends is nobody's business.
+struct Inner<'l>(&'l dyn Listener);
+
+impl Listener for Inner<'_> {
+    fn event(&self, event: &Event) {
+        let frames = matches!(
+            event,
+            Event::Start { .. } | Event::End { .. } | Event::Reused { .. }
+        );
+        if !frames {
+            self.0.event(event);
+        }
     }
 }
 

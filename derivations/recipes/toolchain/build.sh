@@ -29,6 +29,8 @@ sed -n 's|.* => \(/[^ ]*\) .*|\1|p' /tmp/libraries | sort -u | while read -r lib
         *) cp -L "$library" "${library##*/}" ;;
     esac
 done
+# What is copied from a read-only root is read-only.
+chmod -R u+w /out
 # An executable's RPATH, unlike a RUNPATH, also holds for what its libraries
 # need, so that the libraries stay as they are.
 for program in /out/bin/*; do
