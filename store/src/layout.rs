@@ -29,7 +29,7 @@
 //! system once before it writes a realisation, and a session syncs before its
 //! lease goes. A lease that is left over from another boot therefore says that
 //! objects since its start may be hollow; the next open rehashes those and
-//! removes the bad ones ([`crate::recover`]). Nothing in `mat` is ever synced,
+//! removes the bad ones (`recover.rs`). Nothing in `mat` is ever synced,
 //! so it is valid only for the boot in its name.
 //!
 //! **Concurrency.** Any number of processes and threads work in a store. Each
