@@ -30,7 +30,7 @@
 //! system once before it writes a realisation, and a session syncs before its
 //! lease goes. A lease that is left over from another boot therefore says that
 //! objects since its start may be hollow; the next open rehashes those and
-//! removes the bad ones ([`crate::recover`]). Nothing in `mat` is ever synced,
+//! removes the bad ones (`recover.rs`). Nothing in `mat` is ever synced,
 //! so it is valid only for the boot in its name.
 //!
 //! **Concurrency.** Any number of processes and threads work in a store. Each
@@ -58,6 +58,7 @@ use crate::sys;
 pub const STORE_VERSION: u32 = 1;
 
 const VERSION_FILE: &str = "version";
+const VERSION_BEGUN: &str = "version.new";
 const VERSION_PREFIX: &str = "kiln store ";
 
 pub(crate) const BLOBS: &str = "blobs";
@@ -120,12 +121,14 @@ impl Layout {
             fd,
             boot: sys::boot_id().during("read", "boot_id")?,
         };
-        match layout.version()? {
-            Some(version) => layout.check_version(version)?,
-            None if create => layout.initialise()?,
-            None => return Err(layout.not_a_store("it has no file `version`")),
-        }
         layout.check_owner()?;
+        if layout.version()?.is_none() {
+            if !create {
+                return Err(layout.not_a_store("it has no file `version`"));
+            }
+            layout.initialise()?;
+        }
+        layout.check_version()?;
         Ok(layout)
     }
 
@@ -174,15 +177,15 @@ impl Layout {
         }
     }
 
-    fn check_version(&self, found: u32) -> Result<(), StoreError> {
-        if found <= STORE_VERSION {
-            return Ok(());
+    fn check_version(&self) -> Result<(), StoreError> {
+        match self.version()? {
+            Some(found) if found > STORE_VERSION => Err(StoreError::Newer {
+                path: self.path.clone(),
+                found,
+                supported: STORE_VERSION,
+            }),
+            _ => Ok(()),
         }
-        Err(StoreError::Newer {
-            path: self.path.clone(),
-            found,
-            supported: STORE_VERSION,
-        })
     }
 
     fn check_owner(&self) -> Result<(), StoreError> {
@@ -200,11 +203,13 @@ impl Layout {
 
     /// Makes a store of an empty directory, or of one in which this was begun.
     fn initialise(&self) -> Result<(), StoreError> {
-        let foreign = |name: &String| {
-            !DIRECTORIES.contains(&name.as_str()) && !name.starts_with(VERSION_FILE)
-        };
+        let _alone = self.exclude_makers()?;
+        if self.version()?.is_some() {
+            return Ok(());
+        }
+        let ours = |name: &str| DIRECTORIES.contains(&name) || name == VERSION_BEGUN;
         let present = sys::names(self.fd(), ".").during("list", &self.path)?;
-        if let Some(name) = present.iter().find(|name| foreign(name)) {
+        if let Some(name) = present.iter().find(|name| !ours(name)) {
             return Err(self.not_a_store(&format!("it holds `{name}` and no file `version`")));
         }
         for name in DIRECTORIES {
@@ -216,12 +221,23 @@ impl Layout {
         self.write_version()
     }
 
+    /// Keeps everyone else from making a store here, until it is dropped.
+    fn exclude_makers(&self) -> Result<OwnedFd, StoreError> {
+        let own = sys::open_dir(self.fd(), b".").during("open", &self.path)?;
+        let exclusive = fs::FlockOperation::LockExclusive;
+        rustix::io::retry_on_intr(|| fs::flock(&own, exclusive)).during("lock", &self.path)?;
+        Ok(own)
+    }
+
     fn write_version(&self) -> Result<(), StoreError> {
-        let temporary = format!("{VERSION_FILE}.{}", std::process::id());
         let text = format!("{VERSION_PREFIX}{STORE_VERSION}\n");
-        std::fs::write(self.path.join(&temporary), text).during("write", &temporary)?;
-        fs::renameat(&self.fd, &temporary, &self.fd, VERSION_FILE).during("rename", &temporary)?;
-        fs::syncfs(&self.fd).during("sync", &self.path)
+        let begun = self.path.join(VERSION_BEGUN);
+        std::fs::write(&begun, text).during("write", &begun)?;
+        // Before it is renamed, or a power cut could leave a store whose
+        // version is empty.
+        fs::syncfs(&self.fd).during("sync", &self.path)?;
+        fs::renameat(&self.fd, VERSION_BEGUN, &self.fd, VERSION_FILE).during("rename", &begun)?;
+        fs::fsync(&self.fd).during("sync", &self.path)
     }
 
     fn not_a_store(&self, reason: &str) -> StoreError {

@@ -43,6 +43,19 @@ fn an_action_is_built_by_one_at_a_time() {
 }
 
 #[test]
+fn a_store_is_made_once_by_whoever_comes_first() {
+    for _ in 0..5 {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("deep/store");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| Store::open(&path, &OpenOptions::default()).expect("to open"));
+            }
+        });
+    }
+}
+
+#[test]
 fn everyone_may_write_and_show_the_same_tree_at_once() {
     let fixture = Fixture::new();
     let source = fixture.dir("source");

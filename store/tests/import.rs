@@ -145,8 +145,25 @@ fn what_denies_reading_is_read_all_the_same() {
     }
     chmod(&denied.join("d/secret"), 0o000);
     chmod(&denied.join("d/run"), 0o100);
-    chmod(&denied.join("d"), 0o000);
-    assert_eq!(fixture.import(&denied), fixture.import(&plain));
+    let root = fs::File::open(&denied).expect("to open");
+    let expected = fixture.import(&plain);
+    for (inner, outer) in [
+        (0o000, 0o700),
+        (0o400, 0o500),
+        (0o100, 0o400),
+        (0o200, 0o000),
+    ] {
+        chmod(&denied, 0o700);
+        chmod(&denied.join("d"), inner);
+        chmod(&denied, outer);
+        let rules = Rules::output(Limits::default());
+        let imported = fixture.store.import(root.as_fd(), &rules);
+        assert_eq!(
+            imported.expect("to import"),
+            expected,
+            "{inner:o} in {outer:o}"
+        );
+    }
 }
 
 #[test]

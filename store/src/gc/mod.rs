@@ -6,7 +6,7 @@
 //!    leases, and those used within the keep window;
 //! 2. adds the directories that a living session wrote or found present, which
 //!    their ctime tells: they may be parts of something not yet leased;
-//! 3. marks all that is reachable from there ([`mark`]);
+//! 3. marks all that is reachable from there (`mark.rs`);
 //! 4. plans to remove the other objects, but for those as new as in 2;
 //! 5. removes: materialised trees, then directories, parents first, then, once
 //!    that is durable, files.

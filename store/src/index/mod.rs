@@ -8,7 +8,7 @@
 mod files;
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior,
@@ -87,9 +87,8 @@ impl Index {
 
     fn configure(&self) -> rusqlite::Result<()> {
         self.connection.busy_timeout(BUSY_TIMEOUT)?;
-        self.connection.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF;",
-        )
+        self.connection
+            .execute_batch("PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF;")
     }
 
     fn migrate(&mut self) -> Result<(), StoreError> {
@@ -102,6 +101,7 @@ impl Index {
             });
         }
         if found < SCHEMA {
+            self.use_wal()?;
             self.write(|transaction| {
                 // Somebody else may have done it while we waited.
                 let found = schema(transaction)?;
@@ -113,6 +113,20 @@ impl Index {
             })?;
         }
         Ok(())
+    }
+
+    /// Turns WAL mode on, for ever. SQLite does not wait for others here, so
+    /// that is done for it.
+    fn use_wal(&self) -> Result<(), StoreError> {
+        let give_up = Instant::now() + BUSY_TIMEOUT;
+        loop {
+            match self.connection.execute_batch("PRAGMA journal_mode = WAL") {
+                Err(error) if is_busy(&error) && Instant::now() < give_up => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                other => return other.map_err(|source| self.explain(source)),
+            }
+        }
     }
 
     /// The realisations of an action, in a fixed order.
@@ -269,6 +283,10 @@ fn note_use(transaction: &Transaction<'_>, tree: &TreeId, now_s: i64) -> rusqlit
         .prepare_cached(sql)?
         .execute((tree.digest().as_bytes(), now_s))?;
     Ok(())
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
 }
 
 fn explain(path: PathBuf, source: rusqlite::Error) -> StoreError {

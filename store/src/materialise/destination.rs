@@ -64,7 +64,9 @@ impl Destination {
         if !replace {
             self.check_free()?;
         }
-        let beside = self.beside("new");
+        let beside = self.beside();
+        // What has this thread's name is of one that was killed.
+        sys::remove_tree(self.parent(), &beside).during("remove a leftover beside", &self.path)?;
         let written = write(&beside).and_then(|()| self.put(&beside, replace));
         if written.is_err() {
             let _ = sys::remove_tree(self.parent(), &beside);
@@ -91,11 +93,11 @@ impl Destination {
         fs::renameat_with(&self.parent, from, &self.parent, self.name(), flags)
     }
 
-    /// A name beside it that nobody has.
-    fn beside(&self, what: &str) -> Vec<u8> {
+    /// A name beside it that no other living thread has. Not made of its own:
+    /// that may have all of 255 bytes.
+    fn beside(&self) -> Vec<u8> {
         let thread = rustix::thread::gettid().as_raw_pid();
-        // Short: the name that it stands for may have all 255 bytes.
-        format!(".kiln-{what}-{thread}").into_bytes()
+        format!(".kiln-new-{thread}").into_bytes()
     }
 
     fn taken(&self) -> StoreError {

@@ -2,7 +2,7 @@
 //!
 //! The lease file is flocked for as long as the process lives, so nobody has
 //! to guess from process numbers who is alive. What a dead session left is
-//! swept by the next open ([`sweep`]). A session is started by the first thing
+//! swept by the next open (`sweep.rs`). A session is started by the first thing
 //! that writes or leases; whoever only looks up leaves no trace.
 
 mod record;

@@ -41,22 +41,41 @@ pub(crate) fn open_dir(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, E
 }
 
 /// Opens the directory `name` in `parent` even where its mode denies that to
-/// its owner: the mode is changed first, through a descriptor that was proven
-/// to be a directory, so that nothing else can be hit.
+/// its owner, and leaves it open to the owner. The mode is changed through a
+/// descriptor that was proven to be a directory, so that nothing else is hit.
 pub(crate) fn open_dir_forced(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     let dir = match open_dir(parent, name) {
         Err(Errno::ACCESS) => {
             let path = fs::openat(parent, name, OPEN_DIR | OFlags::PATH, Mode::empty())?;
-            fs::chmod(proc_path(path.as_fd()), Mode::RWXU)?;
-            fs::open(
-                proc_path(path.as_fd()),
-                OPEN_DIR - OFlags::NOFOLLOW,
-                Mode::empty(),
-            )?
+            let mode = Mode::from_raw_mode(fs::fstat(&path)?.st_mode);
+            fs::chmod(proc_path(path.as_fd()), mode | Mode::RWXU)?;
+            reopen_dir(path.as_fd())?
         }
         other => other?,
     };
+    permit_owner(dir.as_fd())?;
     Ok(dir)
+}
+
+/// Opens the directory `dir` anew, to be read from its beginning, and leaves
+/// it open to its owner as [`open_dir_forced`] does.
+pub(crate) fn reopen_dir_forced(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    permit_owner(dir)?;
+    reopen_dir(dir)
+}
+
+fn reopen_dir(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    fs::open(proc_path(dir), OPEN_DIR - OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// Lets the owner of a directory list, change and enter it. Its special bits
+/// stay, for whoever judges those.
+fn permit_owner(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(fs::fstat(dir)?.st_mode);
+    if mode.contains(Mode::RWXU) {
+        return Ok(());
+    }
+    fs::fchmod(dir, mode | Mode::RWXU)
 }
 
 /// Opens the regular file `name` in `parent` for reading. Never blocks, as a

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
-use rustix::fs::{self, AtFlags, FileType, Mode, RenameFlags};
+use rustix::fs::{self, AtFlags, FileType, RenameFlags};
 use rustix::io::Errno;
 
 use super::{for_each_entry, open_dir_forced};
@@ -31,7 +31,7 @@ pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Err
         Err(error) => return Err(error),
     }
     let removal = Removal {
-        top: open_for_removal(parent, name)?,
+        top: open_dir_forced(parent, name)?,
         hoisted: AtomicU64::new(0),
         failure: Mutex::new(None),
     };
@@ -92,7 +92,7 @@ impl Removal {
             0 => self.spawn(scope, name),
             LEVELS.. => self.hoist(scope, parent, &name)?,
             _ => {
-                let dir = open_for_removal(parent, &name)?;
+                let dir = open_dir_forced(parent, &name)?;
                 self.empty(scope, dir.as_fd(), level + 1)?;
                 fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?;
             }
@@ -103,7 +103,7 @@ impl Removal {
     /// Removes the directory `name` of the top on whichever thread is free.
     fn spawn<'s>(&'s self, scope: &Scope<'s>, name: Vec<u8>) {
         scope.spawn(move |scope| {
-            let removed = open_for_removal(self.top.as_fd(), &name)
+            let removed = open_dir_forced(self.top.as_fd(), &name)
                 .and_then(|dir| self.empty(scope, dir.as_fd(), 1))
                 .and_then(|()| fs::unlinkat(&self.top, name, AtFlags::REMOVEDIR));
             self.note(removed);
@@ -118,7 +118,7 @@ impl Removal {
         name: &[u8],
     ) -> Result<(), Errno> {
         // Renaming changes its `..`, for which it has to be writable.
-        open_for_removal(parent, name)?;
+        open_dir_forced(parent, name)?;
         loop {
             let number = self.hoisted.fetch_add(1, Ordering::Relaxed);
             let hoisted = format!(".kiln-removing-{number}");
@@ -140,16 +140,6 @@ impl Removal {
             failure.get_or_insert(error);
         }
     }
-}
-
-/// Opens a directory whose entries are to be unlinked.
-fn open_for_removal(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
-    let dir = open_dir_forced(parent, name)?;
-    let mode = Mode::from_raw_mode(fs::fstat(&dir)?.st_mode);
-    if !mode.contains(Mode::RWXU) {
-        fs::fchmod(&dir, Mode::RWXU)?;
-    }
-    Ok(dir)
 }
 
 /// Threads that mostly wait.

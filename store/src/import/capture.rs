@@ -1,29 +1,18 @@
-//! Captures a directory as a tree.
-//!
-//! The directory may be what a hostile builder left, or be changing while it
-//! is read. So everything goes through directory descriptors: no symlink is
-//! followed, no path is walked twice, and what a thing is is asked of the open
-//! file, not of its name. Content is always copied: a file that were taken
-//! over could still be open for writing elsewhere.
-//!
-//! This module knows nothing of builders; what is allowed, its caller says in
-//! [`Rules`].
+//! The walk over a directory that is captured.
 
-use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, Read, Seek};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{self, AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
-use crate::blobs::WHOLE_BYTES;
-use crate::error::StoreError;
-use crate::hash::{ContentId, Digest, TreeId};
+use super::error::{Reading, source_error};
+use super::{ImportError, Imported, Refused, Rules, content};
+use crate::hash::{ContentId, TreeId};
 use crate::objects::{ObjectError, Objects};
 use crate::parallel::{Step, Walk, walk};
 use crate::sources::SourceCache;
@@ -34,196 +23,8 @@ use crate::tree::{Directory, Entry, MAX_DEPTH, Name, Node};
 /// Files that one task reads.
 const FILES_PER_TASK: usize = 64;
 
-/// How much a tree may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of content, all files together.
-    pub bytes: u64,
-    /// Entries of all directories together.
-    pub entries: u64,
-    /// Directories on the way to the deepest, the root included. Never more
-    /// than [`MAX_DEPTH`].
-    pub depth: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            bytes: u64::MAX,
-            entries: u64::MAX,
-            depth: MAX_DEPTH,
-        }
-    }
-}
-
-/// Says of a path relative to the root, and whether it is a directory, whether
-/// it is left out.
-pub type Ignore<'a> = dyn Fn(&Path, bool) -> bool + Sync + 'a;
-
-/// What is taken, and what is refused.
-#[derive(Clone, Copy)]
-pub struct Rules<'a> {
-    /// How much there may be.
-    pub limits: Limits,
-    /// What is left out.
-    pub ignore: Option<&'a Ignore<'a>>,
-    /// Whether setuid and setgid bits are an error, or dropped as other mode
-    /// bits are.
-    pub refuse_special_bits: bool,
-    /// Whether files and directories that deny reading to their owner are read
-    /// all the same. Directories are left with mode 0700.
-    pub force_readable: bool,
-}
-
-impl Rules<'_> {
-    /// For what a builder left: its own files, and nothing doubtful.
-    pub fn output(limits: Limits) -> Self {
-        Self {
-            limits,
-            ignore: None,
-            refuse_special_bits: true,
-            force_readable: true,
-        }
-    }
-
-    /// For a directory of the user's: nothing there is changed, and where it
-    /// lies may give its directories bits that say nothing about them.
-    pub fn source() -> Self {
-        Self {
-            limits: Limits::default(),
-            ignore: None,
-            refuse_special_bits: false,
-            force_readable: false,
-        }
-    }
-}
-
-/// What was captured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Imported {
-    /// The root's address.
-    pub tree: TreeId,
-    /// Bytes of content, all files together.
-    pub bytes: u64,
-    /// Entries of all directories together.
-    pub entries: u64,
-}
-
-/// What no tree can hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// A file with the setuid or setgid bit, or a directory with either.
-    SpecialBits,
-    /// A block or character device.
-    Device,
-    /// A named pipe.
-    Fifo,
-    /// A socket.
-    Socket,
-}
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::SpecialBits => "has the setuid or setgid bit",
-            Self::Device => "is a device",
-            Self::Fifo => "is a fifo",
-            Self::Socket => "is a socket",
-        })
-    }
-}
-
-/// Why a directory was not captured.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// There is something that no tree can hold.
-    #[error("`{}` {what}, which no output may hold", .path.display())]
-    Refused {
-        /// Where, relative to the root.
-        path: PathBuf,
-        /// What it is.
-        what: Refused,
-    },
-    /// More bytes than [`Limits::bytes`].
-    #[error("there are more than {limit} bytes of content")]
-    TooLarge {
-        /// The limit.
-        limit: u64,
-    },
-    /// More entries than [`Limits::entries`].
-    #[error("there are more than {limit} files and directories")]
-    TooMany {
-        /// The limit.
-        limit: u64,
-    },
-    /// Deeper than [`Limits::depth`].
-    #[error("directories are nested more than {limit} deep below `{}`", shorten(.path))]
-    TooDeep {
-        /// The directory that is too deep, relative to the root.
-        path: PathBuf,
-        /// The limit.
-        limit: usize,
-    },
-    /// The source cannot be read.
-    #[error("{operation} `{}`: {source}", shorten(.path))]
-    Source {
-        /// What was being done, as a verb.
-        operation: &'static str,
-        /// Where, relative to the root.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl From<ObjectError> for ImportError {
-    fn from(error: ObjectError) -> Self {
-        Self::Store(error.into())
-    }
-}
-
-impl Store {
-    /// Captures the directory that is open as `directory`.
-    pub fn import(
-        &self,
-        directory: BorrowedFd<'_>,
-        rules: &Rules<'_>,
-    ) -> Result<Imported, ImportError> {
-        self.import_with(directory, rules, None)
-    }
-
-    pub(crate) fn import_with(
-        &self,
-        directory: BorrowedFd<'_>,
-        rules: &Rules<'_>,
-        cache: Option<&SourceCache>,
-    ) -> Result<Imported, ImportError> {
-        let _in_use = self.share()?;
-        let import = Import {
-            store: self,
-            rules,
-            cache,
-            bytes: AtomicU64::new(0),
-            entries: AtomicU64::new(0),
-        };
-        // Opened anew: the caller's descriptor may have been read from, and a
-        // directory is listed from where its descriptor stands.
-        let root = sys::open_dir(directory, b".").reading("open", ".")?;
-        let Found::Tree { tree, .. } = walk(&import, Job::Root(root))? else {
-            unreachable!("the root of the walk is a directory");
-        };
-        Ok(Imported {
-            tree,
-            bytes: import.bytes.into_inner(),
-            entries: import.entries.into_inner(),
-        })
-    }
-}
-
-struct Import<'a> {
+/// One capture under way.
+pub(super) struct Import<'a> {
     store: &'a Store,
     rules: &'a Rules<'a>,
     cache: Option<&'a SourceCache>,
@@ -232,7 +33,7 @@ struct Import<'a> {
 }
 
 /// A directory that is being read.
-struct Place {
+pub(super) struct Place {
     fd: OwnedFd,
     /// Relative to the root.
     path: PathBuf,
@@ -240,13 +41,15 @@ struct Place {
     depth: usize,
 }
 
-enum Job {
+/// What leads to a part of the tree.
+pub(super) enum Job {
     Root(OwnedFd),
     Directory(Arc<Place>, Name),
     Files(Arc<Place>, Vec<Name>),
 }
 
-enum Found {
+/// What a part of the tree came to.
+pub(super) enum Found {
     Files(Vec<Entry>),
     Tree { name: Option<Name>, tree: TreeId },
 }
@@ -303,6 +106,34 @@ impl Walk for Import<'_> {
         let directory = Directory::new(entries).map_err(ObjectError::Tree)?;
         let tree = self.store.put_directory(&directory)?;
         Ok(Found::Tree { name, tree })
+    }
+}
+
+impl<'a> Import<'a> {
+    pub(super) fn new(
+        store: &'a Store,
+        rules: &'a Rules<'a>,
+        cache: Option<&'a SourceCache>,
+    ) -> Self {
+        Self {
+            store,
+            rules,
+            cache,
+            bytes: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+        }
+    }
+
+    /// Captures the directory `root`.
+    pub(super) fn run(self, root: OwnedFd) -> Result<Imported, ImportError> {
+        let Found::Tree { tree, .. } = walk(&self, Job::Root(root))? else {
+            unreachable!("the root of the walk is a directory");
+        };
+        Ok(Imported {
+            tree,
+            bytes: self.bytes.into_inner(),
+            entries: self.entries.into_inner(),
+        })
     }
 }
 
@@ -450,38 +281,14 @@ impl Import<'_> {
         }
         // Before reading, so that a file of terabytes is refused at once.
         self.count_bytes(size_bytes(&stat))?;
-        let (content, read_bytes) = self.put(&mut file, &stat, path)?;
-        self.count_bytes(read_bytes.saturating_sub(size_bytes(&stat)))?;
+        let size = size_bytes(&stat);
+        let (content, read_bytes) =
+            content::put(self.store, &mut file, size, is_executable(&stat), path)?;
+        self.count_bytes(read_bytes.saturating_sub(size))?;
         if let Some(cache) = self.cache {
             cache.note(&file, &stat, content);
         }
         Ok(file_node(content, read_bytes, &stat))
-    }
-
-    /// Stores a file's content, which may be changing, and says how much was
-    /// read.
-    fn put(
-        &self,
-        file: &mut File,
-        stat: &Stat,
-        path: impl Fn() -> PathBuf,
-    ) -> Result<(ContentId, u64), ImportError> {
-        let executable = is_executable(stat);
-        if size_bytes(stat) < WHOLE_BYTES as u64 {
-            return with_content(file, size_bytes(stat) as usize, |bytes| {
-                let bytes = bytes.reading_at("read", &path)?;
-                let content = self.store.put_bytes(bytes, executable)?;
-                Ok((content, bytes.len() as u64))
-            });
-        }
-        // Not further than its size was: a file that grows would never end.
-        let known = hash(file.take(size_bytes(stat))).reading_at("read", &path)?;
-        if self.store.keep_content(&known.0, executable)? {
-            return Ok(known);
-        }
-        file.rewind().reading_at("rewind", &path)?;
-        let mut content = file.take(size_bytes(stat));
-        Ok(self.store.put_stream(&mut content, executable)?)
     }
 
     fn count_bytes(&self, more: u64) -> Result<(), ImportError> {
@@ -527,47 +334,6 @@ impl From<ImportError> for Stopped {
     fn from(error: ImportError) -> Self {
         Self::Why(error)
     }
-}
-
-thread_local! {
-    /// Small files are read into this, so that none costs an allocation.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Hands out a file's content, of which about `size_bytes` are expected; more
-/// than [`WHOLE_BYTES`] are not read.
-fn with_content<T>(
-    file: &mut File,
-    size_bytes: usize,
-    use_it: impl FnOnce(io::Result<&[u8]>) -> T,
-) -> T {
-    BUFFER.with_borrow_mut(|buffer| {
-        // One more than expected, so that the end shows without another read.
-        buffer.resize(size_bytes + 1, 0);
-        match file.read(buffer) {
-            Ok(count) if count == size_bytes => use_it(Ok(&buffer[..count])),
-            // It is being changed, or the file system reads in pieces.
-            Ok(count) => {
-                buffer.truncate(count);
-                let rest = file.take((WHOLE_BYTES - count) as u64).read_to_end(buffer);
-                use_it(rest.map(|_| buffer.as_slice()))
-            }
-            Err(error) => use_it(Err(error)),
-        }
-    })
-}
-
-fn hash(mut content: impl Read) -> io::Result<(ContentId, u64)> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match content.read(&mut buffer)? {
-            0 => break,
-            count => hasher.update(&buffer[..count]),
-        };
-    }
-    let digest = Digest::from_bytes(*hasher.finalize().as_bytes());
-    Ok((ContentId(digest), hasher.count()))
 }
 
 fn read_link(place: &Place, name: Name) -> Result<Entry, ImportError> {
@@ -618,51 +384,4 @@ fn refuse(path: PathBuf, kind: FileType) -> ImportError {
         _ => return source_error("read", &path, Errno::STALE),
     };
     ImportError::Refused { path, what }
-}
-
-fn source_error(operation: &'static str, path: &Path, error: impl Into<io::Error>) -> ImportError {
-    ImportError::Source {
-        operation,
-        path: path.to_owned(),
-        source: error.into(),
-    }
-}
-
-/// Adds operation and path to an error of reading the source.
-trait Reading<T>: Sized {
-    fn reading(self, operation: &'static str, path: impl AsRef<Path>) -> Result<T, ImportError>;
-    fn reading_at(
-        self,
-        operation: &'static str,
-        path: impl Fn() -> PathBuf,
-    ) -> Result<T, ImportError>;
-}
-
-impl<T, E: Into<io::Error>> Reading<T> for Result<T, E> {
-    fn reading(self, operation: &'static str, path: impl AsRef<Path>) -> Result<T, ImportError> {
-        self.map_err(|error| source_error(operation, path.as_ref(), error))
-    }
-
-    fn reading_at(
-        self,
-        operation: &'static str,
-        path: impl Fn() -> PathBuf,
-    ) -> Result<T, ImportError> {
-        self.map_err(|error| source_error(operation, &path(), error))
-    }
-}
-
-/// Names a path that may be far too long to show.
-fn shorten(path: &Path) -> String {
-    let shown = path.to_string_lossy();
-    match shown.char_indices().nth(200) {
-        Some((cut, _)) => format!("{}…", &shown[..cut]),
-        None => shown.into_owned(),
-    }
-}
-
-/// Opens a directory outside of the store by its path.
-pub(crate) fn open_source(path: &Path) -> Result<OwnedFd, ImportError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    fs::open(path, flags, Mode::empty()).reading("open", path)
 }
