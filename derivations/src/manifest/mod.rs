@@ -38,13 +38,9 @@ pub use lock::Lock;
 pub use parse::parse;
 pub use problem::{ManifestError, Problem};
 pub use reference::Kind;
+pub use schema::published::manifest_schema;
 
 /// The file name of manifests.
 pub const MANIFEST_FILE: &str = "flake-like.toml";
 /// The file name of locks.
 pub const LOCK_FILE: &str = "flake-like.lock";
-
-/// The JSON Schema of a manifest.
-pub fn manifest_schema() -> serde_json::Value {
-    schemars::schema_for!(schema::Document).into()
-}

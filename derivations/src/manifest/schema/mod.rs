@@ -8,9 +8,11 @@
 //! - [`source`]: what comes from elsewhere: seeds and sources.
 //! - [`package`]: what scripts build, and compositions.
 //! - [`system`]: root file systems, images, formats, boot checks.
+//! - [`published`]: all of it as a JSON Schema.
 
 mod overlay;
 pub mod package;
+pub mod published;
 pub mod source;
 pub mod system;
 

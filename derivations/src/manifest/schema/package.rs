@@ -37,9 +37,9 @@ pub struct Package {
     pub inputs: Option<Table<At<String>>>,
     /// What users of this package need with it: they get it in the same role.
     pub runtime: Option<Texts>,
-    /// Where users mount it: `/sysroot`, `/toolchain` or `/in/NAME`.
-    /// Default: `/in/` and its name. A package that is only put into root file
-    /// systems and images may say any place.
+    /// Where users mount it: `/sysroot`, `/toolchain` or `/in/NAME`. A package
+    /// that is only put into root file systems and images may say any place.
+    /// Default: `/in/` and its name.
     pub at: Option<At<String>>,
     /// The script, relative to this file; it is at `/in/recipe`.
     pub script: Option<At<String>>,
