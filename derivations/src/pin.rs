@@ -93,7 +93,7 @@ pub enum PinError {
         /// The platform.
         platform: Target,
         /// Why.
-        source: ResolveError,
+        source: Box<ResolveError>,
     },
     /// A URL that kiln does not know how to fetch.
     #[error("source `{name}`: {source}")]
@@ -230,7 +230,7 @@ impl Pinner<'_> {
         let closure = resolve(index, &query).map_err(|source| PinError::Resolve {
             name: name.to_owned(),
             platform,
-            source,
+            source: Box::new(source),
         })?;
         let pins = pin_packages(&self.archive(), &closure.packages, PARALLEL);
         closure
