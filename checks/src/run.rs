@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Gid, Uid};
+use rustix::thread::UnshareFlags;
 use serde_json::Value;
 
 use crate::events::Events;
@@ -21,8 +23,17 @@ pub struct Kiln {
     args: Vec<OsString>,
     stdin: Vec<u8>,
     events: Option<PathBuf>,
+    ways: Ways,
     /// Holds the event log and, for another user, the binary.
     scratch: Scratch,
+}
+
+/// How the process differs from that of the checks.
+#[derive(Clone, Copy, Default)]
+struct Ways {
+    umask: Option<u32>,
+    host_name: Option<&'static str>,
+    is_user: bool,
 }
 
 /// What a run gave.
@@ -60,7 +71,7 @@ impl Kiln {
         let binary = scratch.join("kiln");
         fs::copy(program::kiln(), &binary).expect("kiln can be copied");
         let mut kiln = Self::with(&binary, scratch, directory, store);
-        kiln.command.uid(UNUSED_ID).gid(UNUSED_ID);
+        kiln.ways.is_user = true;
         kiln.command.env("HOME", directory);
         kiln
     }
@@ -80,6 +91,7 @@ impl Kiln {
             args: Vec::new(),
             stdin: Vec::new(),
             events: None,
+            ways: Ways::default(),
             scratch,
         }
     }
@@ -105,12 +117,14 @@ impl Kiln {
 
     /// Another umask than the checks have.
     pub fn umask(mut self, mask: u32) -> Self {
-        let set = move || {
-            rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
-            Ok(())
-        };
-        // SAFETY: umask is async-signal-safe and touches no memory.
-        unsafe { self.command.pre_exec(set) };
+        self.ways.umask = Some(mask);
+        self
+    }
+
+    /// Another host name than the machine has. Takes effect only where the
+    /// checks run as root: an ordinary user cannot name a machine.
+    pub fn host_name(mut self, name: &'static str) -> Self {
+        self.ways.host_name = is_root().then_some(name);
         self
     }
 
@@ -130,6 +144,9 @@ impl Kiln {
         };
         // Before the arguments, which may hold words for a sandbox after `--`.
         self.command.arg("--events").arg(&path).args(&self.args);
+        let ways = self.ways;
+        // SAFETY: only system calls, which are async-signal-safe.
+        unsafe { self.command.pre_exec(move || ways.enter()) };
         (&mut self.command, path)
     }
 
@@ -172,6 +189,27 @@ impl Kiln {
     pub fn json(mut self) -> Value {
         self.args.insert(0, "--json".into());
         self.succeed().json()
+    }
+}
+
+impl Ways {
+    /// Called in the child, between fork and exec. The name of the machine
+    /// comes first, since an ordinary user could not set it.
+    fn enter(self) -> std::io::Result<()> {
+        if let Some(name) = self.host_name {
+            // SAFETY: no other thread shares what is unshared: there is none.
+            unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUTS) }?;
+            rustix::system::sethostname(name.as_bytes())?;
+        }
+        if let Some(mask) = self.umask {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+        }
+        if self.is_user {
+            rustix::thread::set_thread_groups(&[])?;
+            rustix::thread::set_thread_gid(Gid::from_raw(UNUSED_ID))?;
+            rustix::thread::set_thread_uid(Uid::from_raw(UNUSED_ID))?;
+        }
+        Ok(())
     }
 }
 
