@@ -10,8 +10,8 @@ use serde_json::Value;
 #[derive(Clone, Debug, Default)]
 pub struct Events(pub Vec<Value>);
 
-/// A derivation's name and target.
-pub type Name = (String, Option<String>);
+/// A derivation: its name, its target and its action key.
+pub type Built = (String, String, String);
 
 impl Events {
     /// Reads a log; none of a file that is not there.
@@ -33,21 +33,22 @@ impl Events {
 
     /// The names of what was built, without targets; downloads included.
     pub fn built(&self) -> BTreeSet<String> {
-        self.of_kind("built").map(|event| name(event).0).collect()
+        self.of_kind("built").map(name).collect()
     }
 
     /// The names of what a builder of this kind built: `exec`, `fetch`, …
     pub fn built_by(&self, builder: &str) -> BTreeSet<String> {
         let events = self.of_kind("built");
         let events = events.filter(|event| event["derivation"]["builder"] == builder);
-        events.map(|event| name(event).0).collect()
+        events.map(name).collect()
     }
 
-    /// The outputs of what was built: the digest by output name.
-    pub fn outputs(&self) -> BTreeMap<Name, Value> {
+    /// The outputs of what was built: digests by output name, for each
+    /// derivation.
+    pub fn outputs(&self) -> BTreeMap<Built, Value> {
         let events = self.of_kind("built");
         events
-            .map(|event| (name(event), event["outputs"].clone()))
+            .map(|event| (derivation(event), event["outputs"].clone()))
             .collect()
     }
 
@@ -59,11 +60,12 @@ impl Events {
     }
 }
 
-fn name(event: &Value) -> Name {
+fn name(event: &Value) -> String {
+    derivation(event).0
+}
+
+fn derivation(event: &Value) -> Built {
     let subject = &event["derivation"];
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    (
-        text(&subject["name"]).expect("a derivation has a name"),
-        text(&subject["target"]),
-    )
+    let text = |key: &str| subject[key].as_str().unwrap_or_default().to_owned();
+    (text("name"), text("target"), text("action"))
 }
