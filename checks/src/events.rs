@@ -52,6 +52,18 @@ impl Events {
             .collect()
     }
 
+    /// What was built here and did not become the same there, or was not built
+    /// there at all: an action key that only one has tells that something
+    /// before it differs.
+    pub fn differences(&self, there: &Self) -> Vec<Built> {
+        let (here, there) = (self.outputs(), there.outputs());
+        let differs = |built: &Built| there.get(built) != here.get(built);
+        here.keys()
+            .filter(|built| differs(built))
+            .cloned()
+            .collect()
+    }
+
     /// The summary of the last run.
     pub fn end(&self) -> &Value {
         let end = self.0.last().expect("a run that realises writes events");

@@ -76,6 +76,18 @@ impl Kiln {
         kiln
     }
 
+    /// The same in surroundings as unlike the usual ones as can be: umask, time
+    /// zone, language and host name differ too.
+    pub fn elsewhere(directory: &Path, store: &Path) -> Self {
+        Self::as_user(directory, store)
+            .env("TZ", "Pacific/Kiritimati")
+            .env("LC_ALL", "tr_TR.UTF-8")
+            .env("HOSTNAME", "elsewhere")
+            .env("SOURCE_DATE_EPOCH", "1")
+            .host_name("elsewhere")
+            .umask(0o077)
+    }
+
     fn with(binary: &Path, scratch: Scratch, directory: &Path, store: &Path) -> Self {
         let mut command = Command::new(binary);
         command.current_dir(directory);
