@@ -238,6 +238,7 @@ impl<'c> Workshop<'c> {
             user: self.user()?,
             cores: self.args.cores.map_or_else(all_cpus, usize::from),
             fetcher: OnceLock::new(),
+            leases: Mutex::default(),
             sandboxing: OnceLock::new(),
         })
     }

@@ -60,4 +60,4 @@ fn seed_uuid(job: &Job<'_>) -> String {
 }
 
 /// Where a recipe's own files are.
-pub const RECIPE: &str = "/in/recipe";
+pub(super) const RECIPE: &str = "/in/recipe";

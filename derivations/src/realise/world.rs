@@ -1,10 +1,13 @@
 //! The world of this machine: its store, its network, its sandbox.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
+use kiln_store::error::StoreError;
 use kiln_store::hash::{ActionKey, TreeId};
 use kiln_store::import::Rules;
+use kiln_store::lease::Lease;
+use kiln_store::objects::ObjectError;
 use kiln_store::realisation::{OutputMap, Realisation, SignedRealisation};
 use kiln_store::store::Store;
 
@@ -55,6 +58,8 @@ pub struct Machine<'a> {
     pub cores: usize,
     /// Made when the first download starts.
     pub fetcher: OnceLock<Fetcher>,
+    /// What is relied on, and so kept from gc, until this is dropped.
+    pub leases: Mutex<Vec<Lease>>,
     /// Found when the first script starts.
     pub sandboxing: OnceLock<Sandboxing>,
 }
@@ -68,7 +73,7 @@ impl World for Machine<'_> {
             let outputs = &claim.realisation.outputs;
             let mut present = true;
             for (_, tree) in outputs {
-                present &= self.is_present(tree)?;
+                present &= self.store.has_tree(tree).map_err(store_error)?;
             }
             if present {
                 return Ok(Some(outputs.clone()));
@@ -78,7 +83,15 @@ impl World for Machine<'_> {
     }
 
     fn is_present(&self, tree: &TreeId) -> Result<bool, BuildError> {
-        self.store.has_tree(tree).map_err(store_error)
+        match self.store.lease(tree) {
+            Ok(lease) => {
+                let mut leases = self.leases.lock().unwrap_or_else(|e| e.into_inner());
+                leases.push(lease);
+                Ok(true)
+            }
+            Err(StoreError::Object(ObjectError::Missing { .. })) => Ok(false),
+            Err(error) => Err(store_error(error)),
+        }
     }
 
     fn lock(&self, action: &ActionKey, waiting: &dyn Fn()) -> Result<Box<dyn Send>, BuildError> {
