@@ -1,7 +1,7 @@
 //! From the tables of all files to one manifest.
 //!
 //! Pure. Entries of included files are put together, templates are expanded,
-//! and [`super::check`] looks at every reference, so that whoever holds a
+//! and `check` looks at every reference, so that whoever holds a
 //! [`Manifest`] may rely on each name standing for something.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,10 +6,10 @@
 //! [`Files`].
 //!
 //! - this module: requests, and the memo that the others build through.
-//! - [`fetched`]: sources and seeds.
-//! - [`local`]: recipe files as trees.
-//! - [`exec`]: packages and formats, their mounts and environment.
-//! - [`system`]: compositions, root file systems, images.
+//! - `fetched`: sources and seeds.
+//! - `local`: recipe files as trees.
+//! - `exec`: packages and formats, their mounts and environment.
+//! - `system`: compositions, root file systems, images.
 
 mod exec;
 mod fetched;
