@@ -32,6 +32,10 @@ impl Memory {
 }
 
 impl Files for Memory {
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
     fn read(&self, path: &Path) -> io::Result<FileBytes> {
         let file = self.0.get(path).cloned();
         file.ok_or_else(|| io::ErrorKind::NotFound.into())

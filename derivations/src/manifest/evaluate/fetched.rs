@@ -42,7 +42,7 @@ impl Evaluator<'_> {
         source: &Source,
     ) -> Result<DerivationId, EvaluateError> {
         let path = source.path.as_ref().unwrap_or(name);
-        let place = scope.manifest.locate(path.span, path);
+        let place = scope.locate(path.span, path)?;
         let ignore = plain(source.ignore.iter().flatten());
         let tree = self.files.tree(&place, &ignore).map_err(|error| {
             let message = format!("cannot read the folder `{}`: {error}", path.value);
