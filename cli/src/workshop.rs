@@ -202,7 +202,7 @@ impl<'c> Workshop<'c> {
             let (_, tree) = outputs.iter().find(|(name, _)| *name == input.output)?;
             Some(ResolvedInput {
                 tree: *tree,
-                recipe: keys.recipe,
+                lineage: keys.lineage,
             })
         });
         let inputs = inputs.collect::<Option<Vec<_>>>();

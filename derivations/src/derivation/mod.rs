@@ -145,9 +145,10 @@ pub struct Derivation {
     pub description: String,
     /// What its artefacts run on; `None` if that does not matter to them.
     pub target: Option<Target>,
-    /// Whether its output is executed in builds. Such an output legitimately
-    /// differs between build platforms, so its recipe key keeps the platform.
-    pub is_tool: bool,
+    /// The build platform, if the output is executed in builds there. Such an
+    /// output legitimately differs between build platforms, so its recipe key
+    /// has the platform.
+    pub executed_on: Option<Target>,
     /// How it is built.
     pub builder: Builder,
     /// What it is built from. Order counts for a composition.

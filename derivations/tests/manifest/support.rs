@@ -151,7 +151,7 @@ pub(super) fn all_keys(evaluation: &Evaluation, platform: Target) -> Vec<Keys> {
             let (keys, tree) = found[input.derivation.index()];
             ResolvedInput {
                 tree,
-                recipe: keys.recipe,
+                lineage: keys.lineage,
             }
         });
         let inputs: Vec<ResolvedInput> = inputs.collect();
@@ -165,10 +165,9 @@ fn output(derivation: &Derivation, keys: &Keys, platform: Target) -> TreeId {
     if let Builder::Local(local) = &derivation.builder {
         return local.tree;
     }
-    let platform = if derivation.is_tool {
-        platform.name()
-    } else {
-        ""
+    let platform = match derivation.executed_on {
+        Some(_) => platform.name(),
+        None => "",
     };
     TreeId(Digest::of(format!("{}{platform}", keys.recipe).as_bytes()))
 }

@@ -85,7 +85,7 @@ impl Evaluator<'_> {
             name,
             description: String::new(),
             target: None,
-            is_tool: false,
+            executed_on: None,
             builder: Builder::Local(Local { tree, origin }),
             inputs: Vec::new(),
             outputs: vec![OUT.to_owned()],

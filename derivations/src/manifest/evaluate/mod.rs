@@ -442,6 +442,11 @@ impl<'f> Evaluator<'f> {
         })
     }
 
+    /// Where an output is executed in builds, if it is.
+    fn executed_on(&self, is_executed: bool) -> Option<Target> {
+        is_executed.then_some(self.platform)
+    }
+
     fn add(&mut self, derivation: Derivation) -> DerivationId {
         self.graph.add(derivation)
     }
