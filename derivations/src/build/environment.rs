@@ -30,6 +30,10 @@ pub(super) fn variables(job: &Job<'_>, exec: &Exec, jobs: usize) -> BTreeMap<Str
         .collect();
     variables.insert("SOURCE_DATE_EPOCH".to_owned(), MTIME_S.to_string());
     variables.insert("KILN_SEED_UUID".to_owned(), seed_uuid(job));
+    variables.insert(
+        "KILN_BUILD_PLATFORM".to_owned(),
+        exec.platform.name().to_owned(),
+    );
     variables.insert("KILN_JOBS".to_owned(), jobs.to_string());
     variables.extend(exec.env.clone());
     variables

@@ -41,6 +41,9 @@ impl Sandboxing {
     }
 }
 
+/// Says how files are fetched: it asks the machine, which takes its time.
+pub type FetchHow<'a> = dyn Fn() -> FetchConfig + Sync + 'a;
+
 /// Finds bubblewrap when the first script is about to run.
 pub type FindSandbox<'a> = dyn Fn() -> Result<Sandboxing, BuildError> + Sync + 'a;
 
@@ -48,8 +51,9 @@ pub type FindSandbox<'a> = dyn Fn() -> Result<Sandboxing, BuildError> + Sync + '
 pub struct Machine<'a> {
     /// The store.
     pub store: &'a Store,
-    /// How files are fetched; `None` if they must not be.
-    pub fetch: Option<FetchConfig>,
+    /// Says how files are fetched, when the first one is; `None` if they must
+    /// not be.
+    pub fetch: Option<&'a FetchHow<'a>>,
     /// Finds bubblewrap.
     pub find_sandbox: &'a FindSandbox<'a>,
     /// As root, who bubblewrap is started as.
@@ -150,14 +154,14 @@ impl Machine<'_> {
         if let Some(fetcher) = self.fetcher.get() {
             return Ok(fetcher);
         }
-        let Some(config) = &self.fetch else {
+        let Some(how) = self.fetch else {
             let text = format!(
                 "`{}` has to be downloaded, and --offline forbids it",
                 job.subject.name
             );
             return Err(BuildError::new(FailureClass::Unavailable, text));
         };
-        let fetcher = Fetcher::new(config.clone());
+        let fetcher = Fetcher::new(how());
         let fetcher =
             fetcher.map_err(|error| BuildError::new(FailureClass::Machine, error.to_string()))?;
         Ok(self.fetcher.get_or_init(|| fetcher))
