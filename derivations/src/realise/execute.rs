@@ -238,7 +238,6 @@ impl<'e> Executor<'e> {
             keys,
             inputs,
             subject: subject(derivation, &keys),
-            layers: layers(self.graph, derivation),
             listener: self.listener,
             cancel: self.cancel,
         };
@@ -383,11 +382,6 @@ pub fn subject(derivation: &Derivation, keys: &Keys) -> Subject {
         target: derivation.target.map(|target| target.name()),
         action: keys.action,
     }
-}
-
-fn layers(graph: &Graph, derivation: &Derivation) -> Vec<String> {
-    let name = |input: &crate::derivation::Input| graph.get(input.derivation).name.clone();
-    derivation.inputs.iter().map(name).collect()
 }
 
 /// One builder's thread: lock, look again, build, pass on, register.
