@@ -387,6 +387,7 @@ mod tests {
         let Node::File { content, .. } = file(&objects, &bytes, false) else {
             unreachable!("a file is a file")
         };
-        expect_test::expect!["d03376977bdf35f131d9bb22a1ef2f9e070d6adb010270056aa37f79fa93c246"].assert_eq(&content.to_string());
+        expect_test::expect!["d03376977bdf35f131d9bb22a1ef2f9e070d6adb010270056aa37f79fa93c246"]
+            .assert_eq(&content.to_string());
     }
 }
