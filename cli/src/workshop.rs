@@ -215,7 +215,6 @@ impl<'c> Workshop<'c> {
             derivation,
             keys,
             inputs,
-            layers: Vec::new(),
             subject: subject(derivation, &keys),
             listener: &self.listeners,
             cancel: &self.context.cancel,

@@ -8,6 +8,8 @@
 //! cosmetic (name, description, URLs, local paths) says so, and is in no key.
 
 pub mod encode;
+#[cfg(test)]
+mod golden;
 pub mod resolve;
 
 use std::collections::BTreeMap;
