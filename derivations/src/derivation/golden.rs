@@ -5,10 +5,10 @@
 //! `docs/formats.md`, "Keys", tells the same in words.
 
 use expect_test::{Expect, expect};
-use kiln_store::hash::{Digest, RecipeKey, TreeId};
+use kiln_store::hash::{Digest, TreeId};
 
 use super::encode::{Fields, Sink};
-use super::resolve::{ResolvedInput, encode_action, encode_recipe, keys};
+use super::resolve::{Lineage, ResolvedInput, encode_action, encode_recipe, keys};
 use super::*;
 
 /// Numbers stand as such, digests by their first bytes, texts quoted.
@@ -34,11 +34,11 @@ fn tree(text: &str) -> TreeId {
 }
 
 /// Checks the fields of K, those of C as far as they differ, and both keys.
-/// The input called N has the tree "tree N" and the recipe "recipe N".
+/// The input called N has the tree "tree N" and the lineage "lineage N".
 fn check(derivation: &Derivation, expected: &Expect) {
     let resolve = |input: &Input| ResolvedInput {
         tree: tree(&format!("tree {}", input.at)),
-        recipe: RecipeKey(Digest::of(format!("recipe {}", input.at).as_bytes())),
+        lineage: Lineage(Digest::of(format!("lineage {}", input.at).as_bytes())),
     };
     let inputs: Vec<_> = derivation.inputs.iter().map(resolve).collect();
     let (mut action, mut recipe) = (Fields::default(), Fields::default());
@@ -50,10 +50,11 @@ fn check(derivation: &Derivation, expected: &Expect) {
         false => show(&recipe),
     };
     let text = format!(
-        "{}K {}\n\n{recipe}C {}\n",
+        "{}K {}\n\n{recipe}C {}\n\nlineage {}\n",
         show(&action),
         keys.action,
-        keys.recipe
+        keys.recipe,
+        keys.lineage.0
     );
     expected.assert_eq(&text);
 }
@@ -65,7 +66,7 @@ fn derivation(builder: Builder, inputs: &[(&str, Role)]) -> Derivation {
             name: at.to_owned(),
             description: String::new(),
             target: None,
-            is_tool: false,
+            executed_on: None,
             builder: Builder::Archive,
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -79,7 +80,7 @@ fn derivation(builder: Builder, inputs: &[(&str, Role)]) -> Derivation {
         name: "a name".to_owned(),
         description: "a description".to_owned(),
         target: Some(Target::Aarch64),
-        is_tool: false,
+        executed_on: None,
         builder,
         inputs,
         outputs: vec![OUT.to_owned()],
@@ -173,23 +174,26 @@ fn fetch_of_an_archive() {
     check(
         &fetch(unpack),
         &expect![[r#"
-        contract 1
-        target ""
-        builder "fetch"
-        hash "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"
-        size 1080786
-        unpack "tar"
-        strip 1
-        keep 1
-        keep "lib/**"
-        outputs 1
-        outputs "out"
-        inputs 0
-        K 4551061ecf8c663ec1991f4d393b8095066fea6fac0d33dc828f6e64cfb2dc93
+            executed-on ""
+            contract 1
+            target ""
+            builder "fetch"
+            hash "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"
+            size 1080786
+            unpack "tar"
+            strip 1
+            keep 1
+            keep "lib/**"
+            outputs 1
+            outputs "out"
+            inputs 0
+            K 87694cea6e91363936c83aac084d5e22d9ef7266b91257df886ac5c7932b21ad
 
-        the same
-        C bd09bf4c431b4aff9a9197de6855427183e4c3d9b19143fa2ff06936c86edc65
-    "#]],
+            the same
+            C d3271d717b48b9a93bb33683799338a1726f0946b5555c4083c767fe79949c7e
+
+            lineage 16ee2db0aaab3891ccb2028cfce164dbd4cc860fe79d4a009c9e72137eedea7f
+        "#]],
     );
 }
 
@@ -199,21 +203,24 @@ fn fetch_of_a_file() {
     check(
         &fetch(Unpack::Raw { name }),
         &expect![[r#"
-        contract 1
-        target ""
-        builder "fetch"
-        hash "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"
-        size 1080786
-        unpack "raw"
-        name "x.bin"
-        outputs 1
-        outputs "out"
-        inputs 0
-        K 0367022ca5c62a8d1d33c5382d293b8ff4e95087d2a830a9119ac8f513b382a1
+            executed-on ""
+            contract 1
+            target ""
+            builder "fetch"
+            hash "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"
+            size 1080786
+            unpack "raw"
+            name "x.bin"
+            outputs 1
+            outputs "out"
+            inputs 0
+            K 641344d53298a53aeed2ae95e0752d8d4216ac49185d93563a634b9e812205cb
 
-        the same
-        C 191c1ba028314a08321a5229ef0aa29e0138e3c31ad4bc1d34276be26b7d61fb
-    "#]],
+            the same
+            C 1534451b1c0c62a529942d4f8281c8c2f6f5551a0dc78b2c98e7af7986210673
+
+            lineage 3879dd9bed71381d59aabd631d48699f40555bcd18b809d15f83edee16368a45
+        "#]],
     );
 }
 
@@ -222,20 +229,23 @@ fn fetch_of_a_package() {
     check(
         &fetch(Unpack::Deb),
         &expect![[r#"
-        contract 1
-        target ""
-        builder "fetch"
-        hash "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"
-        size 1080786
-        unpack "deb"
-        outputs 1
-        outputs "out"
-        inputs 0
-        K 83696e3750023e87fd254513214c515ebd02502788c2e9fc3d1adc91dabdfea3
+            executed-on ""
+            contract 1
+            target ""
+            builder "fetch"
+            hash "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"
+            size 1080786
+            unpack "deb"
+            outputs 1
+            outputs "out"
+            inputs 0
+            K e97573163ed8600d850f2ef130d333026b1a470fcfad1aa6af38ad8485d13ffb
 
-        the same
-        C f06d006959d633886e6ea2de9191f48d7d9e938a321579afb9a1ddbf0faeb845
-    "#]],
+            the same
+            C 9e701b8d739f0f6498871d7d1b9514cb435aaf4e60769b81f8dfab371e28c7d1
+
+            lineage 5409f70e026b8a53ac47b1d24a7f645b62730d3282dc79c5c6a0e1a10ae088a2
+        "#]],
     );
 }
 
@@ -244,20 +254,23 @@ fn fetch_of_a_commit() {
     check(
         &fetch(Unpack::Git),
         &expect![[r#"
-        contract 1
-        target ""
-        builder "fetch"
-        hash "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"
-        size 1080786
-        unpack "git"
-        outputs 1
-        outputs "out"
-        inputs 0
-        K 8f111dc0757c3668cb025412494ca676442ec027e36bbcbf9d434b3a2d5117fb
+            executed-on ""
+            contract 1
+            target ""
+            builder "fetch"
+            hash "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"
+            size 1080786
+            unpack "git"
+            outputs 1
+            outputs "out"
+            inputs 0
+            K fe63847757bb398731bfecf2897b6bbaae8bb2926858a4d9c5548222e05f4a10
 
-        the same
-        C 6135714840344ecb0f5d2449be7f55d9325ad6f2feb614f21634453231e334a6
-    "#]],
+            the same
+            C aa9ca9316a12d927da2b921be92927b0d18b61b62b871aa215db07f20e99eed4
+
+            lineage 8dcce3477de2512ac37d67f30f260fc3b81094c7e5a4ebd9f0c1ed3c5bad3e32
+        "#]],
     );
 }
 
@@ -270,18 +283,21 @@ fn local_files() {
     check(
         &derivation(Builder::Local(local), &[]),
         &expect![[r#"
-        contract 1
-        target "aarch64"
-        builder "local"
-        tree 5cbc7f78…
-        outputs 1
-        outputs "out"
-        inputs 0
-        K 74db3ad61f4e1782d7cb6cd470e20687600375f04320c7435cbd27434238eea4
+            executed-on ""
+            contract 1
+            target "aarch64"
+            builder "local"
+            tree 5cbc7f78…
+            outputs 1
+            outputs "out"
+            inputs 0
+            K d86a526778b609332e92deb6623746c74a814d03a4f4310425feb63b230fcb62
 
-        the same
-        C fadb32b20695972237a3ba0c31eab8c8797b096ddb0fc45451280f2d43ac1af9
-    "#]],
+            the same
+            C 46c75105ba8dd476c2424e5fe92a98f4c9a1fdf134449fee9b8a9bd48dee46b1
+
+            lineage 69b4c4917b79ccbc21d728ac1acdf971b95fdcd6daa3f9aa4a6c19e06647798c
+        "#]],
     );
 }
 
@@ -291,6 +307,7 @@ fn composition() {
     check(
         &derivation(Builder::Compose(compose()), &layers),
         &expect![[r#"
+            executed-on ""
             contract 1
             target "aarch64"
             builder "compose"
@@ -315,10 +332,12 @@ fn composition() {
             at "b"
             output "out"
             tree ee3efdbd…
-            K a48db407f87242aafe72a65a5cf3babacb6528ede1a165dd29c3b106edb52b46
+            K ee81fd3c77f808346c596f8e6d825f8e095625080ea4beb917b53fbc1267fda4
 
             the same
-            C d28d978654d9faea2f50e7d72f7b98269bc56a092773f541306396546ead5129
+            C fc3a7bf64e8bdf2cbf93b93cc4764c862f4c506e2611c1fa502ded841df87042
+
+            lineage c2bffd68908cd15d52e5f50d5c7e5c22aaa0480a204c56306dd95392c0b09045
         "#]],
     );
 }
@@ -332,6 +351,7 @@ fn seed() {
     check(
         &derivation(Builder::Compose(seed), &[("a", Role::Material)]),
         &expect![[r#"
+            executed-on ""
             contract 1
             target "aarch64"
             builder "compose"
@@ -352,8 +372,9 @@ fn seed() {
             at "a"
             output "out"
             tree 453c5eac…
-            K 47f9ddd3320207091501f8b73b79b6e3a1c570d8f30f2c15f73836106222ecbd
+            K b4592cf6d78db991602a7aeccc99618765ecc866e03bbdf01f7d8c7ea3292993
 
+            executed-on ""
             contract 1
             target "aarch64"
             builder "compose"
@@ -370,7 +391,9 @@ fn seed() {
             outputs 1
             outputs "out"
             seed 8cd7c700…
-            C 2b5199b9a3f6da90fcb16cbb544eb87446ce35a92f92a8a62bd4cc33ec0778d5
+            C 5e90e792e1a9f16cbb11bfeab1ed59f4295790de6b6f828ff3c64a0433408764
+
+            lineage 96d612d04f5d0a0b47186237a847c30de84cb043db4347b8537f942a4aa70532
         "#]],
     );
 }
@@ -380,6 +403,7 @@ fn script() {
     check(
         &derivation(Builder::Exec(exec()), &EXEC_INPUTS),
         &expect![[r#"
+            executed-on ""
             contract 1
             target "aarch64"
             builder "exec"
@@ -413,8 +437,9 @@ fn script() {
             at "/src"
             output "out"
             tree 4aa3f4e8…
-            K 4aa992466d246337dad49672c228d86424966c1147bde4bb45b729f9fe45d24f
+            K b1450cd1c35dff63dd25836be27eea7a6bc4da90f7ca3286b6cb5d9325c69809
 
+            executed-on ""
             contract 1
             target "aarch64"
             builder "exec"
@@ -438,16 +463,18 @@ fn script() {
             role "root"
             at "/"
             output "out"
-            recipe 650dcd41…
+            lineage 4ada259c…
             role "tool"
             at "/toolchain"
             output "out"
-            recipe 3e5ffc48…
+            lineage 0c1d35a5…
             role "material"
             at "/src"
             output "out"
             tree 4aa3f4e8…
-            C 90e1726fbac2f675543f8773c5149c8a2e0b8c9131e461ac233a14d1a9db7150
+            C 911d36381f63af56071b104c4d428d640b9b972304860d4c186d80c99b512e74
+
+            lineage b1006d2314b990a377090b49d6b75c8c3bf31552650ad0c77913e148b60ab7ad
         "#]],
     );
 }
@@ -455,7 +482,7 @@ fn script() {
 #[test]
 fn script_of_a_tool() {
     let tool = Derivation {
-        is_tool: true,
+        executed_on: Some(Target::X86_64),
         target: None,
         outputs: vec!["dev".to_owned(), "out".to_owned()],
         ..derivation(Builder::Exec(exec()), &EXEC_INPUTS)
@@ -463,6 +490,7 @@ fn script_of_a_tool() {
     check(
         &tool,
         &expect![[r#"
+            executed-on "x86_64"
             contract 1
             target ""
             builder "exec"
@@ -497,12 +525,12 @@ fn script_of_a_tool() {
             at "/src"
             output "out"
             tree 4aa3f4e8…
-            K 24252982ab7914c16590fccf6c9e7cc935d8ad8f150da48ddb3a116d50601f51
+            K 7b1d01224ce0abd2f9f19cb68ec431a8427b31a631b5170cf395f6a269a0f763
 
+            executed-on "x86_64"
             contract 1
             target ""
             builder "exec"
-            platform "x86_64"
             argv 3
             argv "/bin/sh"
             argv "-eu"
@@ -524,16 +552,18 @@ fn script_of_a_tool() {
             role "root"
             at "/"
             output "out"
-            recipe 650dcd41…
+            lineage 4ada259c…
             role "tool"
             at "/toolchain"
             output "out"
-            recipe 3e5ffc48…
+            lineage 0c1d35a5…
             role "material"
             at "/src"
             output "out"
             tree 4aa3f4e8…
-            C 95c074344bdee9d1fe0a96b31ecdef5cfe1239e9e1fa8c03dca920d7c1fe7645
+            C fd91cc1fbc05bbb670773022d82c6e594a23495ae9c8863c821007eeaca3841b
+
+            lineage 27a8d90b6ad34c539eff40ec2fe124f64d2f3796d2d6e2fbad43930d5e8ab2a5
         "#]],
     );
 }
@@ -544,6 +574,7 @@ fn root_file_system() {
     check(
         &derivation(Builder::Rootfs(rootfs()), &layers),
         &expect![[r#"
+            executed-on ""
             contract 1
             target "aarch64"
             builder "rootfs"
@@ -588,10 +619,12 @@ fn root_file_system() {
             at "(files)"
             output "out"
             tree 602e0bbe…
-            K 66c038d57dd963e44d6f89f5bc38bb8793dd40a650b9cbcf897905a42fc9e3a6
+            K e5c9461a63e3bb91e7af12ff9e9514ee21fb1fccfecc96a63f4befdf92f88fd7
 
             the same
-            C 62dfd128d2dc1890bb87ff929b598f51cf7a86f98fdcfef0826872531c521a9f
+            C 1da44f981091bcf23e154bcaea6f7e163b2888018e41c52acbe9d3b341914c74
+
+            lineage 1ea80fdcc3ec5ebbef1ad66a844ab3369b6fe5a050458937e1eb79014bb36124
         "#]],
     );
 }
@@ -601,6 +634,7 @@ fn archive() {
     check(
         &derivation(Builder::Archive, &[("rootfs", Role::Material)]),
         &expect![[r#"
+            executed-on ""
             contract 1
             target "aarch64"
             builder "archive"
@@ -611,10 +645,12 @@ fn archive() {
             at "rootfs"
             output "out"
             tree 92c50b12…
-            K 1c10f23021017c8019954fdf32de45f3e1ec4329513cdaeb379c3e700f843e0e
+            K 8e54995ddd4370a33fe47bc6d7af0d195ef159833bb2033046384b8aa0a7201b
 
             the same
-            C f268e540a0dbdd3e4084f05cac620971c1135f0d27e9f87b0a5e4989f535ae17
+            C f80afa3ffa478f8d392ffebfcc368bdc85c79452762f3cb8529109fd13283a96
+
+            lineage e28bb17203c8a40524182453e8ba4904221af19e1e0bf85d902f41bbba44865b
         "#]],
     );
 }
@@ -687,13 +723,13 @@ fn names_and_places_do_not_count() {
 /// Two platforms meet under C until their materials differ.
 #[test]
 fn platforms_share_the_recipe_key_of_what_is_no_tool() {
-    let resolved = |tree_text: &str, recipe: &str| ResolvedInput {
+    let resolved = |tree_text: &str, lineage: &str| ResolvedInput {
         tree: tree(tree_text),
-        recipe: RecipeKey(Digest::of(recipe.as_bytes())),
+        lineage: Lineage(Digest::of(lineage.as_bytes())),
     };
-    let on = |platform, is_tool, root: &str| {
+    let on = |platform: Target, is_tool: bool, root: &str| {
         let derivation = Derivation {
-            is_tool,
+            executed_on: is_tool.then_some(platform),
             ..derivation(Builder::Exec(Exec { platform, ..exec() }), &EXEC_INPUTS)
         };
         let inputs = [

@@ -621,7 +621,7 @@ mod tests {
             name: name.to_owned(),
             description: String::new(),
             target: None,
-            is_tool: false,
+            executed_on: None,
             builder,
             inputs: inputs.iter().enumerate().map(input).collect(),
             outputs: vec![OUT.to_owned()],
