@@ -15,4 +15,5 @@ mod contract;
 mod ending;
 mod finding;
 mod limits;
+mod shell;
 mod support;
