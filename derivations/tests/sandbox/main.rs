@@ -15,4 +15,6 @@ mod contract;
 mod ending;
 mod finding;
 mod limits;
+mod observables;
+mod shell;
 mod support;

@@ -18,8 +18,8 @@ pub(crate) const UNUSED_ID: u32 = 61_235;
 
 const PROGRAMS: &[&str] = &[
     "cat", "chmod", "cp", "dd", "env", "head", "id", "kill", "ln", "ls", "mkdir", "mkfifo", "mv",
-    "printf", "readlink", "rm", "sed", "sh", "sleep", "sort", "stat", "tail", "touch", "tr",
-    "true", "uname", "wc",
+    "printf", "readlink", "rm", "sed", "sh", "sleep", "sort", "stat", "stty", "tail", "touch",
+    "tr", "true", "uname", "wc",
 ];
 
 /// What the contract's skeleton holds, as far as these tests need it.
