@@ -16,5 +16,6 @@ mod ending;
 mod finding;
 mod limits;
 mod observables;
+mod pinned;
 mod shell;
 mod support;

@@ -18,15 +18,27 @@ use kiln_derivations::realise::world::Machine;
 use kiln_store::store::{OpenOptions, Store};
 
 /// Tells a test that runs again as another user where the root is.
-pub(crate) const ROOT_VARIABLE: &str = "KILN_TEST_BWRAP_ROOT";
+const ROOT_VARIABLE: &str = "KILN_TEST_BWRAP_ROOT";
+
+static ROOT: OnceLock<PathBuf> = OnceLock::new();
+
+/// The directory if some test needed it; else a path that nothing lies below.
+pub(crate) fn root_if_made() -> &'static Path {
+    ROOT.get()
+        .map_or(Path::new("/nonexistent"), PathBuf::as_path)
+}
 
 /// A directory with bubblewrap and its libraries, made once for all tests.
 pub(crate) fn root() -> &'static Path {
-    static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| match env::var_os(ROOT_VARIABLE) {
         Some(root) => root.into(),
         None => make(),
     })
+}
+
+/// What a run as another user is told, so that it need not fetch once more.
+pub(crate) fn for_another_user() -> Option<(&'static str, &'static Path)> {
+    ROOT.get().map(|root| (ROOT_VARIABLE, root.as_path()))
 }
 
 fn make() -> PathBuf {
@@ -53,7 +65,12 @@ fn realise(store: &Store) -> kiln_store::hash::TreeId {
     let (graph, id) = runner(&manifest, &lock, sandbox, host, &Disk).expect("it is pinned");
     let downloads = store.path().join("downloads");
     let fetch = || FetchConfig::of_machine(downloads.clone());
-    let none = || Err(BuildError::new(FailureClass::Sandbox, "not for a composition"));
+    let none = || {
+        Err(BuildError::new(
+            FailureClass::Sandbox,
+            "not for a composition",
+        ))
+    };
     let machine = Machine {
         store,
         fetch: Some(&fetch),
@@ -72,8 +89,11 @@ fn realise(store: &Store) -> kiln_store::hash::TreeId {
     };
     let cancel = Cancel::new().expect("an eventfd");
     let report = execute(&graph, &[id], &machine, &options, &Silent, &cancel).expect("it works");
-    for failure in &report.failures {
-        panic!("bubblewrap, which is pinned, could not be had: {}", failure.error);
+    if let Some(failure) = report.failures.first() {
+        panic!(
+            "bubblewrap, which is pinned, could not be had: {}",
+            failure.error
+        );
     }
     let (_, outputs) = report.roots[0].as_ref().expect("nothing failed");
     outputs[0].1
