@@ -26,11 +26,13 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<(), CliError> {
     if args.damaged {
         let damage = store.verify()?.damage;
         let gone = store.remove_damaged(&damage)?;
-        output::line(&format!(
-            "{} damaged objects removed, with {} trees that need them",
-            damage.len(),
-            gone.len()
-        ))?;
+        if !context.global.json {
+            output::line(&format!(
+                "{} damaged objects removed, with {} trees that need them",
+                damage.len(),
+                gone.len()
+            ))?;
+        }
     }
     let report = store.gc(&GcOptions {
         keep: Duration::from_secs(u64::from(args.keep_days) * 24 * 60 * 60),
