@@ -63,6 +63,9 @@ fn is_written_the_same_each_time() {
         text
     );
     lock.check(&manifest(MANIFEST)).expect("pins everything");
+    // In the recipe key of everything that is built in this seed.
+    expect!["ece4b9a2668de3de6d20409897403d40a4da64080e2f3308a873184503efb0bc"]
+        .assert_eq(&lock.seeds["base"].digest().to_string());
 }
 
 /// What a change of the manifest makes of its lock.
