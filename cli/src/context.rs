@@ -12,6 +12,7 @@ use kiln_derivations::manifest::{self, Evaluation, Lock, Manifest, Request, Want
 use kiln_store::store::{OpenOptions, Store};
 
 use crate::args::{Global, RealiseArgs};
+use crate::checkout::GitCheckout;
 use crate::error::CliError;
 use crate::exit::ExitStatus;
 use crate::progress;
@@ -55,7 +56,7 @@ impl Context {
     /// Reads the manifest with all it includes.
     pub fn manifest(&self) -> Result<Manifest, CliError> {
         let path = self.manifest_path()?;
-        manifest::load(&path, &manifest::load::NoCheckout).map_err(CliError::manifest)
+        manifest::load(&path, &GitCheckout(self)).map_err(CliError::manifest)
     }
 
     /// Reads the lock beside the manifest; an absent one pins nothing.

@@ -8,6 +8,7 @@
 //! - [`error`], [`exit`]: how commands fail.
 
 mod args;
+mod checkout;
 mod commands;
 mod context;
 mod error;

@@ -14,7 +14,7 @@ use kiln_derivations::graph::{DerivationId, Graph};
 use kiln_derivations::manifest::{Evaluation, Manifest};
 use kiln_derivations::realise::execute::{AskWorld, Failure, Options, Report, execute, subject};
 use kiln_derivations::realise::plan::{Plan, State};
-use kiln_derivations::realise::world::{FindSandbox, Machine, Sandboxing};
+use kiln_derivations::realise::world::{FetchHow, FindSandbox, Machine, Sandboxing};
 use kiln_derivations::sandbox::{Bwrap, HostUser};
 use kiln_store::materialise::Checkout;
 use kiln_store::realisation::OutputMap;
@@ -79,7 +79,8 @@ impl<'c> Workshop<'c> {
         find_sandbox: &FindSandbox<'_>,
         listener: &dyn Listener,
     ) -> Result<Report, CliError> {
-        let machine = self.machine(manifest, find_sandbox)?;
+        let fetch = || fetch_config(&self.store, manifest);
+        let machine = self.machine(&fetch, find_sandbox)?;
         let options = Options {
             jobs: usize::from(self.args.jobs),
             downloads: usize::from(self.args.downloads),
@@ -182,7 +183,8 @@ impl<'c> Workshop<'c> {
                 "nothing is built here",
             ))
         };
-        let machine = self.machine(&Manifest::default(), &no_script)?;
+        let fetch = || fetch_config(&self.store, &Manifest::default());
+        let machine = self.machine(&fetch, &no_script)?;
         let mut plan = Plan::new(graph, roots, bytes);
         plan.advance(&AskWorld(&machine)).map_err(build_error)?;
         Ok(plan)
@@ -202,7 +204,7 @@ impl<'c> Workshop<'c> {
             let (_, tree) = outputs.iter().find(|(name, _)| *name == input.output)?;
             Some(ResolvedInput {
                 tree: *tree,
-                recipe: keys.recipe,
+                lineage: keys.lineage,
             })
         });
         let inputs = inputs.collect::<Option<Vec<_>>>();
@@ -213,7 +215,6 @@ impl<'c> Workshop<'c> {
             derivation,
             keys,
             inputs,
-            layers: Vec::new(),
             subject: subject(derivation, &keys),
             listener: &self.listeners,
             cancel: &self.context.cancel,
@@ -228,16 +229,17 @@ impl<'c> Workshop<'c> {
     /// This machine as derivations are built on it.
     pub fn machine<'m>(
         &'m self,
-        manifest: &Manifest,
+        fetch: &'m FetchHow<'m>,
         find_sandbox: &'m FindSandbox<'m>,
     ) -> Result<Machine<'m>, CliError> {
         Ok(Machine {
             store: &self.store,
-            fetch: (!self.args.offline).then(|| self.fetch_config(manifest)),
+            fetch: (!self.args.offline).then_some(fetch),
             find_sandbox,
             user: self.user()?,
             cores: self.args.cores.map_or_else(all_cpus, usize::from),
             fetcher: OnceLock::new(),
+            leases: Mutex::default(),
             sandboxing: OnceLock::new(),
         })
     }
@@ -246,11 +248,6 @@ impl<'c> Workshop<'c> {
     pub fn user(&self) -> Result<Option<HostUser>, CliError> {
         let user = context::builder_user()?;
         Ok(user.map(|(uid, gid)| HostUser { uid, gid }))
-    }
-
-    /// How files are fetched; looked up when the first one is.
-    fn fetch_config(&self, manifest: &Manifest) -> FetchConfig {
-        fetch_config(&self.store, manifest)
     }
 
     /// Bubblewrap: the machine's if it works as the contract needs it, else the

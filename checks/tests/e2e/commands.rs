@@ -19,19 +19,59 @@ fn json(args: &[&str]) -> Value {
 }
 
 #[test]
-fn every_json_document_parses_and_has_a_version() {
-    for args in [
-        &["build", "minsys", "--no-result"][..],
-        &["build", "minsys", "--dry-run"],
-        &["gc", "--dry-run"],
-        &["gc", "--list-roots"],
-        &["verify", "busybox"],
-        &["doctor"],
-        &["graph"],
-        &["store", "info"],
+fn every_json_document_is_as_its_schema_says() {
+    let schema: Value = serde_json::from_str(&kiln(&["schema", "json"]).stdout).expect("JSON");
+    for (name, args) in [
+        ("build", &["build", "minsys", "--no-result"][..]),
+        ("build-dry-run", &["build", "minsys", "--dry-run"]),
+        ("boot", &["boot", "minsys"]),
+        ("gc", &["gc", "--dry-run"]),
+        ("gc-roots", &["gc", "--list-roots"]),
+        ("verify", &["verify", "busybox"]),
+        ("doctor", &["doctor"]),
+        ("graph", &["graph"]),
+        ("store-info", &["store", "info"]),
     ] {
-        assert_eq!(json(args)["version"], 1, "{args:?}");
+        assert_fits(&schema, &schema["$defs"][name], &json(args), name);
     }
+}
+
+/// Whether a value is as a schema says, as far as ours say anything. A field
+/// that the schema does not know is a mistake in the schema.
+fn assert_fits(whole: &Value, schema: &Value, value: &Value, place: &str) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let schema = whole.pointer(name.trim_start_matches('#'));
+        return assert_fits(whole, schema.expect(name), value, place);
+    }
+    match value {
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| assert_fits(whole, &schema["items"], item, place)),
+        Value::Object(fields) => {
+            for (key, field) in fields {
+                let place = format!("{place}.{key}");
+                let known = schema["properties"].get(key);
+                assert_fits(whole, known.expect(&place), field, &place);
+            }
+            let required = schema["required"].as_array().expect(place);
+            let missing = |key: &&Value| fields.get(key.as_str().unwrap_or_default()).is_none();
+            assert_eq!(required.iter().find(missing), None, "missing in {place}");
+        }
+        leaf => assert_leaf_fits(schema, leaf, place),
+    }
+}
+
+fn assert_leaf_fits(schema: &Value, leaf: &Value, place: &str) {
+    let fits = match (&schema["enum"], &schema["const"], schema["type"].as_str()) {
+        (Value::Array(allowed), ..) => allowed.contains(leaf),
+        (_, Value::Number(_), _) => *leaf == schema["const"],
+        (.., Some("string")) => leaf.is_string(),
+        (.., Some("integer")) => leaf.is_u64(),
+        (.., Some("number")) => leaf.is_number(),
+        (.., Some("boolean")) => leaf.is_boolean(),
+        _ => false,
+    };
+    assert!(fits, "{place} is {leaf}, expected {schema}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `kiln boot`.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,10 +99,15 @@ fn boot(
         );
     }
     let late = limit_s.map(|limit_s| alarm(Duration::from_secs(limit_s), &flag));
-    let (stdin, mut stdout) = (io::stdin(), io::stdout());
+    let stdin = io::stdin();
+    // Stdout is the document's where one was asked for.
+    let mut screen: Box<dyn Write> = match context.global.json {
+        true => Box::new(io::stderr()),
+        false => Box::new(io::stdout()),
+    };
     let ended = if stdin.is_terminal() {
         eprintln!("the console is yours; {LEAVE} leaves it");
-        boot::interact(machine, choice.engine, stdin.as_fd(), &mut stdout, &cancel)
+        boot::interact(machine, choice.engine, stdin.as_fd(), &mut screen, &cancel)
     } else {
         let up = Up {
             marker: UP.to_owned(),
@@ -113,7 +118,7 @@ fn boot(
             choice.engine,
             stdin.as_fd(),
             &up,
-            &mut stdout,
+            &mut screen,
             &cancel,
         )
     };

@@ -122,7 +122,11 @@ fn limits() -> Finding {
         Err(why) => finding(
             "limits",
             "note",
-            format!("held by polling, a burst may pass them for milliseconds ({why})"),
+            format!(
+                "held by polling, a burst may pass them for milliseconds: no cgroup v2 with \
+                 memory and pids is delegated here ({why}); where systemd runs, \
+                 `systemd-run --user --scope -p Delegate=yes kiln …` has one"
+            ),
         ),
     }
 }

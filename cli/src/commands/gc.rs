@@ -23,34 +23,49 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<(), CliError> {
                 .with_hint("`kiln gc --list-roots` lists them"));
         }
     }
+    let mut damaged = None;
     if args.damaged {
         let damage = store.verify()?.damage;
         let gone = store.remove_damaged(&damage)?;
-        output::line(&format!(
-            "{} damaged objects removed, with {} trees that need them",
-            damage.len(),
-            gone.len()
-        ))?;
+        damaged = Some(damage.len());
+        if !context.global.json {
+            output::line(&format!(
+                "{} damaged objects removed, with {} trees that need them",
+                damage.len(),
+                gone.len()
+            ))?;
+        }
     }
     let report = store.gc(&GcOptions {
         keep: Duration::from_secs(u64::from(args.keep_days) * 24 * 60 * 60),
         dry_run: args.dry_run,
         ..GcOptions::default()
     })?;
-    print(context, args, &report)
+    print(context, args, damaged, &report)
 }
 
 #[derive(Serialize)]
 struct Json<'a> {
     dry_run: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged: Option<usize>,
     #[serde(flatten)]
     report: &'a GcReport,
 }
 
-fn print(context: &Context, args: &GcArgs, report: &GcReport) -> Result<(), CliError> {
+fn print(
+    context: &Context,
+    args: &GcArgs,
+    damaged: Option<usize>,
+    report: &GcReport,
+) -> Result<(), CliError> {
     if context.global.json {
         let dry_run = args.dry_run;
-        return output::json(Json { dry_run, report });
+        return output::json(Json {
+            dry_run,
+            damaged,
+            report,
+        });
     }
     let verb = if args.dry_run {
         "would remove"

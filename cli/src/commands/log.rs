@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
-use kiln_derivations::build::log;
 use kiln_derivations::derivation::Builder;
 use kiln_store::hash::ActionKey;
 use kiln_store::store::Store;
@@ -20,7 +19,7 @@ pub fn run(context: &Context, args: &LogArgs) -> Result<(), CliError> {
         Ok(action) => (context.store()?, action),
         Err(_) => by_name(context, args)?,
     };
-    let Some(log) = open(&store, &action)? else {
+    let Some(log) = store.read_log(&action)? else {
         return Err(
             CliError::usage(format!("there is no log of `{}`", args.name)).with_hint(
                 "only scripts log, and what came from another store was not logged here",
@@ -31,10 +30,6 @@ pub fn run(context: &Context, args: &LogArgs) -> Result<(), CliError> {
         Some(count) => tail(log, count),
         None => copy(log),
     }
-}
-
-fn open(store: &Store, action: &ActionKey) -> Result<Option<Box<dyn Read>>, CliError> {
-    log::open(store, action).map_err(|error| CliError::machine(format!("the log: {error}")))
 }
 
 /// The action key that a name of the manifest has now.
@@ -71,7 +66,7 @@ fn by_name(context: &Context, args: &LogArgs) -> Result<(Store, ActionKey), CliE
     Ok((workshop.into_store(), keys.action))
 }
 
-fn copy(mut log: Box<dyn Read>) -> Result<(), CliError> {
+fn copy(mut log: Box<dyn Read + Send>) -> Result<(), CliError> {
     match io::copy(&mut log, &mut io::stdout().lock()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(CliError::machine(format!("the log: {error}"))),
@@ -82,7 +77,7 @@ fn copy(mut log: Box<dyn Read>) -> Result<(), CliError> {
     }
 }
 
-fn tail(log: Box<dyn Read>, count: usize) -> Result<(), CliError> {
+fn tail(log: Box<dyn Read + Send>, count: usize) -> Result<(), CliError> {
     let mut last = VecDeque::with_capacity(count.min(1 << 16));
     for line in BufReader::new(log).split(b'\n') {
         let line = line.map_err(|error| CliError::machine(format!("the log: {error}")))?;

@@ -11,7 +11,7 @@ use super::shell;
 use crate::args::RunArgs;
 use crate::context::Context;
 use crate::error::CliError;
-use crate::workshop::{Workshop, build_error};
+use crate::workshop::{Workshop, build_error, fetch_config};
 
 /// Runs a program of a package, in a sandbox made of what built it.
 pub fn run(context: &Context, args: &RunArgs) -> Result<(), CliError> {
@@ -38,7 +38,8 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<(), CliError> {
     let needed: Vec<DerivationId> = sandbox.inputs.iter().map(|i| i.derivation).collect();
     let report = workshop.realise(&manifest, &evaluation.graph, &needed)?;
     let find_sandbox = || workshop.find_sandbox(&manifest);
-    let machine = workshop.machine(&manifest, &find_sandbox)?;
+    let fetch = || fetch_config(workshop.store(), &manifest);
+    let machine = workshop.machine(&fetch, &find_sandbox)?;
     let host = machine.host().map_err(build_error)?;
     let job = workshop.job(&sandbox, &report)?;
     let Builder::Exec(spec) = &sandbox.builder else {

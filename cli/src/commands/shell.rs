@@ -11,7 +11,7 @@ use crate::args::ShellArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitStatus;
-use crate::workshop::{Workshop, build_error};
+use crate::workshop::{Workshop, build_error, fetch_config};
 
 /// Opens the sandbox of a build, fresh or as a failed one left it.
 pub fn run(context: &Context, args: &ShellArgs) -> Result<(), CliError> {
@@ -36,7 +36,8 @@ pub fn run(context: &Context, args: &ShellArgs) -> Result<(), CliError> {
     let inputs: Vec<_> = derivation.inputs.iter().map(|i| i.derivation).collect();
     let report = workshop.realise(&manifest, &evaluation.graph, &inputs)?;
     let find_sandbox = || workshop.find_sandbox(&manifest);
-    let machine = workshop.machine(&manifest, &find_sandbox)?;
+    let fetch = || fetch_config(workshop.store(), &manifest);
+    let machine = workshop.machine(&fetch, &find_sandbox)?;
     let host = machine.host().map_err(build_error)?;
     let job = workshop.job(derivation, &report)?;
     let shell = Exec {

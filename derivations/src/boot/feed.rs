@@ -40,6 +40,10 @@ const END_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::f
 const ENOUGH_BYTES: usize = 64 * 1024;
 /// What ends an input on a terminal.
 const CTRL_D: u8 = 4;
+/// Empties the line. A Ctrl-D that was typed while a program ran comes to a
+/// shell that edits its line as a NUL, and on a line that holds something the
+/// next one is no end.
+const CTRL_U: u8 = 21;
 
 /// Input on its way to the console.
 #[derive(Debug)]
@@ -169,6 +173,7 @@ impl Feeder {
             return self.type_piece(b"\n".to_vec(), now);
         }
         let (first, longest) = END_AGAIN;
+        let is_first = self.end_typed.is_none();
         let again = match self.end_typed {
             None => first,
             Some((at, wait)) if now.duration_since(at) >= wait => longest.min(wait * 2),
@@ -178,7 +183,10 @@ impl Feeder {
             return Vec::new();
         }
         self.end_typed = Some((now, again));
-        vec![CTRL_D]
+        match is_first {
+            true => vec![CTRL_D],
+            false => vec![CTRL_U, CTRL_D],
+        }
     }
 }
 
@@ -366,9 +374,9 @@ mod tests {
         assert_eq!(feeder.next(first), [CTRL_D]);
         assert_eq!(feeder.next(first + END_AGAIN.0 - MS), b"");
         let second = first + END_AGAIN.0;
-        assert_eq!(feeder.next(second), [CTRL_D]);
+        assert_eq!(feeder.next(second), [CTRL_U, CTRL_D]);
         assert_eq!(feeder.next(second + END_AGAIN.0), b"");
-        assert_eq!(feeder.next(second + END_AGAIN.0 * 2), [CTRL_D]);
+        assert_eq!(feeder.next(second + END_AGAIN.0 * 2), [CTRL_U, CTRL_D]);
     }
 
     #[test]

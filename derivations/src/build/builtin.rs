@@ -118,12 +118,14 @@ fn open(path: &Path) -> Result<File, BuildError> {
     File::open(path).map_err(|error| machine(&format!("opening {}", path.display()), &error))
 }
 
+/// The job's inputs under the names that `prefer` knows them by. Those are in
+/// the key; the names of derivations are not, and so must decide nothing.
 fn layers(job: &Job<'_>) -> Vec<Layer> {
-    let names = job.layers.iter();
-    names
+    let edges = job.derivation.inputs.iter();
+    edges
         .zip(&job.inputs)
-        .map(|(name, input)| Layer {
-            name: name.clone(),
+        .map(|(edge, input)| Layer {
+            name: edge.at.clone(),
             tree: input.tree,
         })
         .collect()

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_store::hash::Digest;
+use kiln_store::hash::{Digest, TreeId};
 use kiln_store::tree::MTIME_S;
 
 use super::Job;
@@ -30,6 +30,10 @@ pub(super) fn variables(job: &Job<'_>, exec: &Exec, jobs: usize) -> BTreeMap<Str
         .collect();
     variables.insert("SOURCE_DATE_EPOCH".to_owned(), MTIME_S.to_string());
     variables.insert("KILN_SEED_UUID".to_owned(), seed_uuid(job));
+    variables.insert(
+        "KILN_BUILD_PLATFORM".to_owned(),
+        exec.platform.name().to_owned(),
+    );
     variables.insert("KILN_JOBS".to_owned(), jobs.to_string());
     variables.extend(exec.env.clone());
     variables
@@ -40,9 +44,12 @@ pub(super) fn variables(job: &Job<'_>, exec: &Exec, jobs: usize) -> BTreeMap<Str
 fn seed_uuid(job: &Job<'_>) -> String {
     let inputs = job.derivation.inputs.iter().zip(&job.inputs);
     let materials = inputs.filter(|(input, _)| input.role == Role::Material && input.at != RECIPE);
-    let digests: Vec<u8> = materials
-        .flat_map(|(_, resolved)| *resolved.tree.digest().as_bytes())
-        .collect();
+    uuid_of(materials.map(|(_, resolved)| resolved.tree))
+}
+
+/// The UUID that stands for these trees.
+fn uuid_of(trees: impl Iterator<Item = TreeId>) -> String {
+    let digests: Vec<u8> = trees.flat_map(|tree| *tree.digest().as_bytes()).collect();
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&Digest::derive(SEED_CONTEXT, &digests).as_bytes()[..16]);
     // RFC 9562, version 8: custom.
@@ -60,4 +67,27 @@ fn seed_uuid(job: &Job<'_>) -> String {
 }
 
 /// Where a recipe's own files are.
-pub const RECIPE: &str = "/in/recipe";
+pub(super) const RECIPE: &str = "/in/recipe";
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(trees: &[&str], expected: &Expect) {
+        let trees = trees.iter().map(|text| TreeId(Digest::of(text.as_bytes())));
+        expected.assert_eq(&uuid_of(trees));
+    }
+
+    /// File systems have them: a change here changes every disk image.
+    #[test]
+    fn golden_uuids() {
+        check(&[], &expect!["91b09540-6fba-8ca3-9964-f41496cbef3e"]);
+        check(&["a"], &expect!["4f825fab-f8fc-8c9b-82b0-75ba578437e7"]);
+        check(
+            &["a", "b"],
+            &expect!["00be9f59-ba50-8479-8c11-b311ddac3e2a"],
+        );
+    }
+}

@@ -163,7 +163,7 @@ pub fn build(host: &Host<'_>, job: &Job<'_>, exec: &Exec) -> Result<Built, Build
         sandbox::run(host.bwrap, &prepared.request, &mut on_output, job.cancel)
     };
     let outcome = outcome.map_err(|error| sandbox_error(&error))?;
-    let tail = log.finish(host.store)?;
+    let tail = log.finish()?;
     if let Some(failure) = failure(job, &outcome, &prepared.request.limits) {
         return Err(keep(job, prepared.scratch, failure, tail));
     }

@@ -1,26 +1,23 @@
 //! The log of a build: kept whole in the store, its last lines in memory.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 
 use kiln_store::hash::ActionKey;
+use kiln_store::logs::LogWriter;
 use kiln_store::store::Store;
 
-use super::error::{BuildError, FailureClass};
+use super::error::BuildError;
+use super::store_error;
 
 /// How many last lines a failure shows.
 const TAIL_LINES: usize = 20;
 /// The longest line that is told to listeners; the log has all of it.
 const MAX_LINE_BYTES: usize = 4096;
-/// zstd's own default.
-const LEVEL: i32 = 3;
 
 /// A log that is being written.
 pub struct BuildLog {
-    path: PathBuf,
-    file: File,
+    writer: LogWriter,
     line: Vec<u8>,
     tail: VecDeque<String>,
 }
@@ -28,11 +25,8 @@ pub struct BuildLog {
 impl BuildLog {
     /// Starts the log of `action`, in place of an earlier one.
     pub fn create(store: &Store, action: &ActionKey) -> Result<Self, BuildError> {
-        let path = plain_path(store, action);
-        let file = File::create(&path).map_err(|error| failed(&path, &error))?;
         Ok(Self {
-            path,
-            file,
+            writer: store.write_log(action).map_err(store_error)?,
             line: Vec::new(),
             tail: VecDeque::new(),
         })
@@ -40,7 +34,7 @@ impl BuildLog {
 
     /// Appends bytes, and tells `on_line` every line that they end.
     pub fn write(&mut self, bytes: &[u8], on_line: &mut dyn FnMut(String)) -> io::Result<()> {
-        self.file.write_all(bytes)?;
+        self.writer.write_all(bytes)?;
         for piece in bytes.split_inclusive(|&b| b == b'\n') {
             let room = MAX_LINE_BYTES.saturating_sub(self.line.len());
             self.line.extend_from_slice(&piece[..piece.len().min(room)]);
@@ -62,51 +56,12 @@ impl BuildLog {
         on_line(line);
     }
 
-    /// Compresses the log, and returns its last lines.
-    pub fn finish(mut self, store: &Store) -> Result<Vec<String>, BuildError> {
+    /// Ends the log, and returns its last lines.
+    pub fn finish(mut self) -> Result<Vec<String>, BuildError> {
         if !self.line.is_empty() {
             self.end_line(&mut |_| {});
         }
-        let compressed = self.path.with_extension("log.zst");
-        compress(&self.path, &compressed).map_err(|error| failed(&compressed, &error))?;
-        let _ = fs::remove_file(&self.path);
-        debug_assert!(self.path.starts_with(store.path()));
+        self.writer.finish().map_err(store_error)?;
         Ok(self.tail.into())
     }
-}
-
-fn compress(from: &Path, to: &Path) -> io::Result<()> {
-    let partial = to.with_extension("zst.part");
-    let mut writer = zstd::Encoder::new(File::create(&partial)?, LEVEL)?;
-    io::copy(&mut File::open(from)?, &mut writer)?;
-    writer.finish()?;
-    fs::rename(partial, to)
-}
-
-fn plain_path(store: &Store, action: &ActionKey) -> PathBuf {
-    store.path().join("logs").join(format!("{action}.log"))
-}
-
-/// Opens the log of `action`: the finished one, or that of a build which still
-/// runs. `None` if there is neither.
-pub fn open(store: &Store, action: &ActionKey) -> io::Result<Option<Box<dyn io::Read>>> {
-    let plain = plain_path(store, action);
-    match File::open(plain.with_extension("log.zst")) {
-        Ok(file) => return Ok(Some(Box::new(zstd::Decoder::new(file)?))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    match File::open(plain) {
-        Ok(file) => Ok(Some(Box::new(file))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn failed(path: &Path, error: &io::Error) -> BuildError {
-    let class = match error.kind() {
-        io::ErrorKind::StorageFull => FailureClass::DiskFull,
-        _ => FailureClass::Machine,
-    };
-    BuildError::new(class, format!("the build log {}: {error}", path.display()))
 }

@@ -35,8 +35,6 @@ pub struct Job<'a> {
     pub keys: Keys,
     /// The content of its inputs, in the derivation's order.
     pub inputs: Vec<ResolvedInput>,
-    /// The names of its inputs, in the same order.
-    pub layers: Vec<String>,
     /// How events name it.
     pub subject: Subject,
     /// Who hears of its progress.

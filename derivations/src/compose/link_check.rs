@@ -109,8 +109,12 @@ impl Check<'_> {
 
     fn symlink(&mut self, path: String, target: &[u8]) -> Result<(), ObjectError> {
         let parent = path.rfind('/').map_or("", |slash| &path[..slash]);
-        let leads_to = paths::target(parent, target);
         let wants = String::from_utf8_lossy(target).into_owned();
+        // Not normalised: what `..` means depends on the links before it.
+        let leads_to = match wants.starts_with('/') {
+            true => wants.clone(),
+            false => format!("{parent}/{wants}"),
+        };
         self.require(path, &leads_to, wants, How::Symlink)
     }
 
@@ -170,9 +174,10 @@ impl Check<'_> {
         wants: String,
         how: How,
     ) -> Result<(), ObjectError> {
+        let place = paths::normalise(leads_to);
         let at_run_time = RUN_TIME
             .iter()
-            .any(|dir| leads_to == *dir || leads_to.starts_with(&format!("{dir}/")));
+            .any(|dir| place == *dir || place.starts_with(&format!("{dir}/")));
         if !at_run_time && !self.exists(leads_to)? {
             self.broken.push(Broken { path, wants, how });
         }
@@ -266,4 +271,207 @@ fn read_dynamic(
         }
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_store::mutable::{MutableDirectory, MutableNode};
+    use kiln_store::objects::Memory;
+    use kiln_store::tree::Name;
+
+    use super::super::fixture::{file, tree};
+    use super::*;
+
+    /// The smallest ELF file with these links: a header, three segments, a
+    /// dynamic section and its strings.
+    fn elf(loader: &str, needed: &[&str], run_path: &str) -> Vec<u8> {
+        const HEADERS: u64 = 64 + 3 * 56;
+        let mut strings = vec![0];
+        let mut string = |text: &str| {
+            let at = strings.len() as u64;
+            strings.extend_from_slice(text.as_bytes());
+            strings.push(0);
+            at
+        };
+        let loader_at = string(loader);
+        let mut dynamic: Vec<(u64, u64)> = needed.iter().map(|name| (1, string(name))).collect();
+        if !run_path.is_empty() {
+            dynamic.push((29, string(run_path)));
+        }
+        let dynamic_at = HEADERS + strings.len().next_multiple_of(8) as u64;
+        dynamic.extend([(5, HEADERS), (10, strings.len() as u64), (0, 0)]);
+        let end = dynamic_at + 16 * dynamic.len() as u64;
+
+        let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+        bytes.resize(16, 0);
+        let half = |bytes: &mut Vec<u8>, value: u16| bytes.extend(value.to_le_bytes());
+        half(&mut bytes, 3);
+        half(&mut bytes, 62);
+        bytes.extend(1_u32.to_le_bytes());
+        for value in [0, 64, 0_u64] {
+            bytes.extend(value.to_le_bytes());
+        }
+        bytes.extend(0_u32.to_le_bytes());
+        for value in [64, 56, 3, 64, 0, 0] {
+            half(&mut bytes, value);
+        }
+        let loader_size = match loader {
+            "" => 0,
+            loader => loader.len() as u64 + 1,
+        };
+        for (kind, at, size) in [
+            (1_u32, 0, end),
+            (
+                if loader.is_empty() { 0 } else { 3 },
+                HEADERS + loader_at,
+                loader_size,
+            ),
+            (2, dynamic_at, end - dynamic_at),
+        ] {
+            bytes.extend(kind.to_le_bytes());
+            bytes.extend(4_u32.to_le_bytes());
+            for value in [at, at, at, size, size, 8_u64] {
+                bytes.extend(value.to_le_bytes());
+            }
+        }
+        bytes.extend(&strings);
+        bytes.resize(dynamic_at as usize, 0);
+        for (tag, value) in dynamic {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(value.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    /// Checks a tree of these lines, and of these binary files beside them.
+    fn check(lines: &[&str], files: &[(&str, Vec<u8>)], expected: &[&str]) {
+        let objects = Memory::default();
+        let tree = tree(&objects, lines);
+        let mut root = MutableDirectory::open(&objects, &tree).expect("memory");
+        for (path, content) in files {
+            let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+            let directory = paths::directory(&objects, &mut root, parent).expect("a directory");
+            let node = MutableNode::Leaf(file(&objects, content, true));
+            directory
+                .entries
+                .insert(Name::new(name).expect("a name"), node);
+        }
+        let tree = root.freeze(&objects).expect("memory");
+        let broken = super::check(&objects, &tree).expect("memory");
+        let got: Vec<_> = broken.iter().map(ToString::to_string).collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn reads_what_an_elf_file_refers_to() {
+        let links = elf_links(&elf("/lib/ld.so", &["a.so", "b.so"], "$ORIGIN/../lib:/opt"));
+        let expected = ElfLinks {
+            loader: Some("/lib/ld.so".to_owned()),
+            needed: texts(&["a.so", "b.so"]),
+            run_path: texts(&["$ORIGIN/../lib", "/opt"]),
+        };
+        assert_eq!(links, Some(expected));
+        assert_eq!(elf_links(b"\x7fELF"), None);
+        let whole = elf("/lib/ld.so", &["a.so"], "");
+        for length in 0..whole.len() {
+            // Whatever is cut off, it ends.
+            let _ = elf_links(&whole[..length]);
+        }
+    }
+
+    #[test]
+    fn reads_this_very_program() {
+        let this = std::fs::read("/proc/self/exe").expect("it runs");
+        let links = elf_links(&this).expect("it is an ELF file");
+        assert!(
+            links.needed.iter().any(|name| name.starts_with("libc.")),
+            "{links:?}"
+        );
+        assert!(links.loader.is_some_and(|loader| loader.starts_with('/')));
+    }
+
+    #[test]
+    fn names_loaders_and_libraries_that_are_missing() {
+        let program = elf("/lib/ld.so", &["a.so", "b.so"], "$ORIGIN/../priv");
+        check(
+            &["usr/lib/a.so = 1", "priv/b.so = 1"],
+            &[("bin/x", program.clone())],
+            &["`/bin/x` is loaded by `/lib/ld.so`, which is not there"],
+        );
+        check(
+            &[
+                "lib -> usr/lib",
+                "usr/lib/ld.so -> real.so",
+                "usr/lib/real.so = 1",
+            ],
+            &[("bin/x", program)],
+            &[
+                "`/bin/x` needs the library `a.so`, which is not there",
+                "`/bin/x` needs the library `b.so`, which is not there",
+            ],
+        );
+        check(&[], &[("bin/static", elf("", &[], ""))], &[]);
+    }
+
+    #[test]
+    fn names_interpreters_that_are_missing() {
+        check(
+            &[
+                "a* = #! /bin/sh -e\nx",
+                "b = #!/bin/sh\n",
+                "c* = #!/usr/bin/env x",
+            ],
+            &[],
+            &[
+                "`/a` is run by `/bin/sh`, which is not there",
+                "`/c` is run by `/usr/bin/env`, which is not there",
+            ],
+        );
+        check(
+            &["a* = #!/bin/sh", "bin -> usr/bin", "usr/bin/sh* = s"],
+            &[],
+            &[],
+        );
+        // No interpreter is named.
+        check(&["a* = #!\n", "b* = # !/bin/sh", "c* = "], &[], &[]);
+    }
+
+    #[test]
+    fn names_links_that_lead_nowhere() {
+        check(
+            &[
+                "a -> b",
+                "b -> a",
+                "c -> ../../d/e",
+                "d/e = 1",
+                "f -> /nowhere",
+                "g -> /run/x",
+                "h -> proc/../dev/x",
+                "i -> ./running",
+            ],
+            &[],
+            &[
+                "`/a` links to `b`, which is not there",
+                "`/b` links to `a`, which is not there",
+                "`/f` links to `/nowhere`, which is not there",
+                "`/i` links to `./running`, which is not there",
+            ],
+        );
+        // `..` is where the link before it led, as the kernel sees it.
+        check(
+            &[
+                "x -> deep/down",
+                "deep/down/z = 1",
+                "deep/y = 1",
+                "l -> x/../y",
+                "m -> x/../z",
+            ],
+            &[],
+            &["`/m` links to `x/../z`, which is not there"],
+        );
+    }
 }

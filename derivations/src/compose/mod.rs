@@ -8,6 +8,8 @@
 //! All of it is pure over [`kiln_store::objects::Objects`]; content is never
 //! read but for the first bytes that the link check needs.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod link_check;
 pub mod merge;
 pub mod paths;
@@ -133,4 +135,148 @@ fn one_glob(glob: &str) -> Result<Glob, ComposeError> {
             glob: glob.to_owned(),
             why: error.kind().to_string(),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use kiln_store::objects::Memory;
+
+    use super::fixture::{layer, show};
+    use super::*;
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// Composes layers called `a`, `b`, …; the result is the lines of the tree,
+    /// or of the error.
+    fn check(options: &Compose, layers: &[&[&str]], expected: &[&str]) {
+        let objects = Memory::default();
+        let layers: Vec<_> = (b'a'..)
+            .zip(layers)
+            .map(|(name, lines)| layer(&objects, &char::from(name).to_string(), lines))
+            .collect();
+        let got = match compose(&objects, &layers, options) {
+            Ok(tree) => show(&objects, &tree),
+            Err(error) => error.to_string().lines().map(str::to_owned).collect(),
+        };
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn removes_what_globs_match_and_directories_that_become_empty() {
+        let remove = |globs| Compose {
+            remove: texts(globs),
+            ..Compose::default()
+        };
+        let layers: &[&[&str]] = &[&[
+            "etc/passwd = p",
+            "usr/lib/x/gconv/UTF-16.so = g",
+            "usr/share/doc/a/copyright = c",
+            "usr/share/doc/empty/",
+            "usr/share/terminfo/l/linux = t",
+            "var/empty/",
+        ]];
+        check(
+            &remove(&["/usr/share/doc/**", "/usr/lib/*/gconv/**"]),
+            layers,
+            &[
+                "etc/passwd = p",
+                "usr/share/terminfo/l/linux = t",
+                "var/empty/",
+            ],
+        );
+        // `*` stays within a directory.
+        check(&remove(&["/usr/*", "/etc/*", "/v*/**"]), layers, &[]);
+        check(
+            &remove(&["/usr/*/doc"]),
+            layers,
+            &[
+                "etc/passwd = p",
+                "usr/lib/x/gconv/UTF-16.so = g",
+                "usr/share/terminfo/l/linux = t",
+                "var/empty/",
+            ],
+        );
+        check(
+            &remove(&["/a[b"]),
+            layers,
+            &["`/a[b` is not a glob: unclosed character class; missing ']'"],
+        );
+    }
+
+    #[test]
+    fn adds_links_last_and_through_links() {
+        let options = Compose {
+            usr_merge: true,
+            remove: texts(&["/usr/bin/old"]),
+            links: map(&[("/bin/awk", "gawk"), ("/usr/bin/old", "awk")]),
+            ..Compose::default()
+        };
+        check(
+            &options,
+            &[&["usr/bin/gawk* = g", "usr/bin/old* = o"]],
+            &[
+                "bin -> usr/bin",
+                "lib -> usr/lib",
+                "lib64 -> usr/lib64",
+                "sbin -> usr/sbin",
+                "usr/bin/awk -> gawk",
+                "usr/bin/gawk* = g",
+                "usr/bin/old -> awk",
+                "usr/lib/",
+                "usr/lib64/",
+                "usr/sbin/",
+            ],
+        );
+        let in_the_way = Compose {
+            links: map(&[("/x", "y")]),
+            ..Compose::default()
+        };
+        check(
+            &in_the_way,
+            &[&["x = 1"]],
+            &["`/x`: a link to `y` was wanted there, but something else stands there"],
+        );
+        check(&in_the_way, &[&["x -> y"]], &["x -> y"]);
+    }
+
+    #[test]
+    fn adds_the_skeleton_and_refuses_what_stands_in_it() {
+        let options = Compose {
+            skeleton: true,
+            ..Compose::default()
+        };
+        let objects = Memory::default();
+        let plain = layer(
+            &objects,
+            "a",
+            &["tmp/", "usr/bin/sh* = s", "etc/passwd = p"],
+        );
+        let tree = compose(&objects, &[plain], &options).expect("it composes");
+        let lines = show(&objects, &tree);
+        for name in skeleton::MOUNT_POINTS {
+            assert!(lines.contains(&format!("{name}/")), "{name} in {lines:?}");
+        }
+        assert!(!lines.contains(&"etc/passwd = p".to_owned()));
+
+        let why = "is a mount point of the sandbox, and has to be empty in a build root; \
+                   remove what is there";
+        check(&options, &[&["src/x = 1"]], &[&format!("`/src`: {why}")]);
+        check(
+            &options,
+            &[&["dev -> ../etc"]],
+            &[&format!("`/dev`: {why}")],
+        );
+        check(&options, &[&["proc = 1"]], &[&format!("`/proc`: {why}")]);
+    }
 }

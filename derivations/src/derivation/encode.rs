@@ -23,6 +23,8 @@ use super::{Attributes, Builder, Compose, Exec, Fetch, Limits, Rootfs, Unpack};
 pub const ACTION_CONTEXT: &str = "kiln 2026-11 action v1";
 /// The `derive_key` context of recipe keys.
 pub const RECIPE_CONTEXT: &str = "kiln 2026-11 recipe v1";
+/// The `derive_key` context of lineages.
+pub const LINEAGE_CONTEXT: &str = "kiln 2026-11 lineage v1";
 
 /// Takes the fields of a derivation in their order.
 pub trait Sink {

@@ -8,6 +8,8 @@
 //! cosmetic (name, description, URLs, local paths) says so, and is in no key.
 
 pub mod encode;
+#[cfg(test)]
+mod golden;
 pub mod resolve;
 
 use std::collections::BTreeMap;
@@ -145,9 +147,10 @@ pub struct Derivation {
     pub description: String,
     /// What its artefacts run on; `None` if that does not matter to them.
     pub target: Option<Target>,
-    /// Whether its output is executed in builds. Such an output legitimately
-    /// differs between build platforms, so its recipe key keeps the platform.
-    pub is_tool: bool,
+    /// The build platform, if the output is executed in builds there. Such an
+    /// output legitimately differs between build platforms, so its recipe key
+    /// has the platform.
+    pub executed_on: Option<Target>,
     /// How it is built.
     pub builder: Builder,
     /// What it is built from. Order counts for a composition.

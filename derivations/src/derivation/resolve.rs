@@ -1,14 +1,20 @@
-//! From a derivation and its inputs' outputs to the keys K and C.
+//! From a derivation and its inputs' outputs to its keys.
 //!
-//! K has every edge replaced by the content it stands for, and says where the
-//! builder runs. C leaves the build platform out, and stands for an executed
-//! input by *its* C, since the bytes of a tool legitimately differ between
-//! platforms; a pinned seed stands for itself by its whole lock record. So two
-//! build platforms share C exactly as long as what they read agrees.
+//! - **K**, the action key, has every edge replaced by the content it stands
+//!   for, and says where the builder runs.
+//! - **C**, the recipe key, leaves the build platform out, unless the output is
+//!   executed in builds: the bytes of a tool legitimately differ between
+//!   platforms. A material is in it by content, an executed input by its
+//!   lineage.
+//! - The **lineage** is C without any platform: what a tool is made by,
+//!   wherever that is. A pinned seed's is its whole lock record. It is never
+//!   claimed or looked up, only read by the C of what uses it.
+//!
+//! So two build platforms share C exactly as long as what they read agrees.
 
-use kiln_store::hash::{ActionKey, RecipeKey, TreeId};
+use kiln_store::hash::{ActionKey, Digest, RecipeKey, TreeId};
 
-use super::encode::{ACTION_CONTEXT, HashSink, RECIPE_CONTEXT, Sink, builder};
+use super::encode::{ACTION_CONTEXT, HashSink, LINEAGE_CONTEXT, RECIPE_CONTEXT, Sink, builder};
 use super::{Builder, Derivation, Input};
 
 /// The version of the sandbox contract: what a builder can observe. A change of
@@ -23,17 +29,23 @@ pub const BUILTIN_CONTRACT: u32 = 1;
 pub struct ResolvedInput {
     /// The content of the output that is used.
     pub tree: TreeId,
-    /// The recipe key of the derivation that made it.
-    pub recipe: RecipeKey,
+    /// The lineage of the derivation that made it.
+    pub lineage: Lineage,
 }
 
-/// Both keys of a derivation.
+/// What an executed input is in the recipe key of what uses it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Lineage(pub Digest);
+
+/// The keys of a derivation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Keys {
     /// K: decides reuse.
     pub action: ActionKey,
     /// C: what builders of different platforms meet under.
     pub recipe: RecipeKey,
+    /// What it is to the recipe keys of what executes it.
+    pub lineage: Lineage,
 }
 
 /// The version of the contract that `derivation` is built under.
@@ -44,21 +56,25 @@ pub fn contract(derivation: &Derivation) -> u32 {
     }
 }
 
-/// Computes both keys. `inputs` are in the order of the derivation's own.
+/// Computes the keys. `inputs` are in the order of the derivation's own.
 pub fn keys(derivation: &Derivation, inputs: &[ResolvedInput]) -> Keys {
     debug_assert_eq!(derivation.inputs.len(), inputs.len());
     let mut action = HashSink::new(ACTION_CONTEXT);
     encode_action(&mut action, derivation, inputs);
     let mut recipe = HashSink::new(RECIPE_CONTEXT);
     encode_recipe(&mut recipe, derivation, inputs);
+    let mut lineage = HashSink::new(LINEAGE_CONTEXT);
+    encode_lineage(&mut lineage, derivation, inputs);
     Keys {
         action: ActionKey(action.finish()),
         recipe: RecipeKey(recipe.finish()),
+        lineage: Lineage(lineage.finish()),
     }
 }
 
 /// Writes what K is the digest of.
 pub fn encode_action(sink: &mut impl Sink, derivation: &Derivation, inputs: &[ResolvedInput]) {
+    executed_on(sink, derivation);
     head(sink, derivation, true);
     sink.number("inputs", inputs.len() as u64);
     for (input, resolved) in derivation.inputs.iter().zip(inputs) {
@@ -69,7 +85,17 @@ pub fn encode_action(sink: &mut impl Sink, derivation: &Derivation, inputs: &[Re
 
 /// Writes what C is the digest of.
 pub fn encode_recipe(sink: &mut impl Sink, derivation: &Derivation, inputs: &[ResolvedInput]) {
-    head(sink, derivation, derivation.is_tool);
+    executed_on(sink, derivation);
+    without_platform(sink, derivation, inputs);
+}
+
+/// Writes what the lineage is the digest of.
+pub fn encode_lineage(sink: &mut impl Sink, derivation: &Derivation, inputs: &[ResolvedInput]) {
+    without_platform(sink, derivation, inputs);
+}
+
+fn without_platform(sink: &mut impl Sink, derivation: &Derivation, inputs: &[ResolvedInput]) {
+    head(sink, derivation, false);
     if let Builder::Compose(compose) = &derivation.builder
         && let Some(seed) = &compose.seed
     {
@@ -80,11 +106,18 @@ pub fn encode_recipe(sink: &mut impl Sink, derivation: &Derivation, inputs: &[Re
     for (input, resolved) in derivation.inputs.iter().zip(inputs) {
         edge(sink, input);
         if input.role.is_executed() {
-            sink.field("recipe", resolved.recipe.digest().as_bytes());
+            sink.field("lineage", resolved.lineage.0.as_bytes());
         } else {
             sink.field("tree", resolved.tree.digest().as_bytes());
         }
     }
+}
+
+fn executed_on(sink: &mut impl Sink, derivation: &Derivation) {
+    let platform = derivation
+        .executed_on
+        .map_or("", |platform| platform.name());
+    sink.text("executed-on", platform);
 }
 
 fn head(sink: &mut impl Sink, derivation: &Derivation, platform: bool) {

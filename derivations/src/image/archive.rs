@@ -17,6 +17,8 @@ use crate::derivation::Attributes;
 
 /// The name of the archive in its output.
 pub const FILE_NAME: &str = "rootfs.tar";
+/// The room that a header has for a name, and for a target.
+const FIELD_BYTES: usize = 100;
 
 /// Why a root file system could not be archived.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +86,7 @@ impl<W: Write> Writer<'_, W> {
                 Item::Node(Node::Symlink { target }) => self.symlink(&below, &target)?,
                 Item::Node(Node::Directory { tree }) => {
                     let header = self.header(EntryType::Directory, &below, 0o755);
-                    self.append(header, &below, io::empty())?;
+                    self.append(header, &below, b"", io::empty())?;
                     self.directory(below, &tree)?;
                 }
             }
@@ -138,14 +140,12 @@ impl<W: Write> Writer<'_, W> {
         let mut header = self.header(EntryType::Regular, path, mode);
         header.set_size(size);
         let reader = self.objects.open_file(content)?;
-        self.append(header, path, reader)
+        self.append(header, path, b"", reader)
     }
 
     fn symlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), ArchiveError> {
-        let mut header = self.header(EntryType::Symlink, path, 0o777);
-        self.tar
-            .append_link(&mut header, os_path(&path[1..]), os_path(target))?;
-        Ok(())
+        let header = self.header(EntryType::Symlink, path, 0o777);
+        self.append(header, path, target, io::empty())
     }
 
     fn device(&mut self, path: &[u8], line: &Line) -> Result<(), ArchiveError> {
@@ -165,22 +165,229 @@ impl<W: Write> Writer<'_, W> {
         let mut header = self.header(kind, path, line.attributes.mode);
         header.set_device_major(major)?;
         header.set_device_minor(minor)?;
-        self.append(header, path, io::empty())
+        self.append(header, path, b"", io::empty())
     }
 
+    /// Appends an entry. Its name and its link's target are written as they
+    /// are: the library's own way takes `./` and doubled slashes out of them.
     fn append(
         &mut self,
         mut header: Header,
         path: &[u8],
+        target: &[u8],
         content: impl Read,
     ) -> Result<(), ArchiveError> {
-        self.tar
-            .append_data(&mut header, os_path(&path[1..]), content)?;
-        Ok(())
+        let name = &path[1..];
+        self.long(b'L', name)?;
+        self.long(b'K', target)?;
+        let fields = header.as_old_mut();
+        fill(&mut fields.name, name);
+        fill(&mut fields.linkname, target);
+        header.set_cksum();
+        Ok(self.tar.append(&header, content)?)
+    }
+
+    /// Says, in GNU's way, a name or target that the next header has no room
+    /// for.
+    fn long(&mut self, kind: u8, text: &[u8]) -> Result<(), ArchiveError> {
+        if text.len() <= FIELD_BYTES {
+            return Ok(());
+        }
+        let mut header = Header::new_gnu();
+        fill(&mut header.as_old_mut().name, b"././@LongLink");
+        header.set_entry_type(EntryType::new(kind));
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(text.len() as u64 + 1);
+        header.set_cksum();
+        Ok(self.tar.append(&header, text.chain(&b"\0"[..]))?)
     }
 }
 
-fn os_path(bytes: &[u8]) -> &std::path::Path {
-    use std::os::unix::ffi::OsStrExt;
-    std::path::Path::new(std::ffi::OsStr::from_bytes(bytes))
+/// As much of `text` as there is room for.
+fn fill(field: &mut [u8; FIELD_BYTES], text: &[u8]) {
+    let length = text.len().min(field.len());
+    field[..length].copy_from_slice(&text[..length]);
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_store::objects::Memory;
+
+    use super::*;
+    use crate::compose::fixture::{file, tree};
+    use crate::derivation::Attributes;
+    use crate::image::rootfs::output;
+
+    /// What one entry of the archive says, in a line.
+    fn line(entry: &mut tar::Entry<'_, &[u8]>) -> String {
+        let header = entry.header();
+        let kind = char::from(header.entry_type().as_byte());
+        let mode = header.mode().expect("a mode");
+        let (uid, gid) = (header.uid().expect("a uid"), header.gid().expect("a gid"));
+        assert_eq!(header.mtime().expect("a time"), 315_619_200);
+        let numbers = match (header.device_major(), header.device_minor()) {
+            (Ok(Some(major)), Ok(Some(minor))) if matches!(kind, '3' | '4') => {
+                format!(" {major},{minor}")
+            }
+            _ => String::new(),
+        };
+        let name = entry.path_bytes().escape_ascii().to_string();
+        let target = entry.link_name_bytes().map_or(String::new(), |target| {
+            format!(" -> {}", target.escape_ascii())
+        });
+        let mut content = String::new();
+        entry.read_to_string(&mut content).expect("text");
+        let content = match content.len() {
+            0 => String::new(),
+            1..20 => format!(" = {content}"),
+            length => format!(" = {length} bytes"),
+        };
+        format!("{kind} {mode:04o} {uid}:{gid}{numbers} {name}{target}{content}")
+    }
+
+    /// Archives a tree with this metadata; `expected` is what the tar crate
+    /// reads back.
+    fn check(lines: &[&str], meta: &str, expected: &[&str]) {
+        let objects = Memory::default();
+        let meta = meta::parse(&format!("kiln-meta 1\n{meta}")).expect("meta");
+        let rootfs = output(&objects, tree(&objects, lines), &meta).expect("memory");
+        let mut bytes = Vec::new();
+        write(&objects, &rootfs, &mut bytes).expect("it is a rootfs");
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let entries = archive.entries().expect("an archive");
+        let got: Vec<_> = entries
+            .map(|entry| line(&mut entry.expect("an entry")))
+            .collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn walks_in_the_order_of_names_with_plain_owners() {
+        check(
+            &["b/y = 1", "b/x* = 2", "b.c = 3", "a -> b/y", "empty/"],
+            "",
+            &[
+                "2 0777 0:0 a -> b/y",
+                "5 0755 0:0 b",
+                "0 0755 0:0 b/x = 2",
+                "0 0644 0:0 b/y = 1",
+                "0 0644 0:0 b.c = 3",
+                "5 0755 0:0 empty",
+            ],
+        );
+    }
+
+    #[test]
+    fn takes_owners_modes_and_devices_from_the_metadata() {
+        check(
+            &["bin/su* = s", "dev/x = 1", "tmp/"],
+            "f 4755 0 4294967294 /bin/su\n\
+             d 0700 1000 100 /dev\n\
+             c 0622 0 5 5 1 /dev/console\n\
+             b 0660 0 6 259 1048575 /dev/z\n\
+             d 1777 7 8 /tmp\n",
+            &[
+                "5 0755 0:0 bin",
+                "0 4755 0:4294967294 bin/su = s",
+                "5 0700 1000:100 dev",
+                "3 0622 0:5 5,1 dev/console",
+                "0 0644 0:0 dev/x = 1",
+                "4 0660 0:6 259,1048575 dev/z",
+                "5 1777 7:8 tmp",
+            ],
+        );
+    }
+
+    #[test]
+    fn writes_names_and_targets_as_they_are() {
+        let name = |length| "n".repeat(length);
+        for length in [99, 100, 101, 255] {
+            let name = name(length);
+            check(
+                &[&format!("{name} = 1"), &format!("z -> {name}/{name}")],
+                "",
+                &[
+                    &format!("0 0644 0:0 {name} = 1"),
+                    &format!("2 0777 0:0 z -> {name}/{name}"),
+                ],
+            );
+        }
+        let deep = [name(60), name(70), name(80)].join("/");
+        check(
+            &[&format!("{deep} = 1")],
+            "",
+            &[
+                &format!("5 0755 0:0 {}", name(60)),
+                &format!("5 0755 0:0 {}/{}", name(60), name(70)),
+                &format!("0 0644 0:0 {deep} = 1"),
+            ],
+        );
+        check(
+            &["a -> ./x//y/", "b -> /", "c -> ../../x", "d -> .", "ü -> é"],
+            "",
+            &[
+                "2 0777 0:0 a -> ./x//y/",
+                "2 0777 0:0 b -> /",
+                "2 0777 0:0 c -> ../../x",
+                "2 0777 0:0 d -> .",
+                "2 0777 0:0 \\xc3\\xbc -> \\xc3\\xa9",
+            ],
+        );
+    }
+
+    #[test]
+    fn keeps_a_large_file() {
+        let text = "x".repeat(100_000);
+        check(
+            &[&format!("large = {text}")],
+            "",
+            &["0 0644 0:0 large = 100000 bytes"],
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_no_root_file_system() {
+        let objects = Memory::default();
+        for lines in [
+            &["tree/x = 1"][..],
+            &["meta = 1"],
+            &["tree = 1", "meta = 1"],
+        ] {
+            let rootfs = tree(&objects, lines);
+            let error = write(&objects, &rootfs, io::sink()).expect_err("it is none");
+            assert!(matches!(error, ArchiveError::NotARootfs(_)), "{error}");
+        }
+        let rootfs = tree(&objects, &["tree/x = 1", "meta = nonsense"]);
+        let error = write(&objects, &rootfs, io::sink()).expect_err("it is damaged");
+        assert!(matches!(error, ArchiveError::Meta(_)), "{error}");
+    }
+
+    #[test]
+    fn golden_digest() {
+        let objects = Memory::default();
+        let lines = ["bin/sh* = s", "dev/", "etc/motd = hi", "l -> bin/sh"];
+        let mut meta = Meta::new();
+        let attributes = Attributes {
+            mode: 0o622,
+            uid: 0,
+            gid: 5,
+        };
+        let kind = Kind::Device {
+            block: false,
+            major: 5,
+            minor: 1,
+        };
+        meta.insert(b"/dev/console".to_vec(), Line { kind, attributes });
+        let rootfs = output(&objects, tree(&objects, &lines), &meta).expect("memory");
+        let mut bytes = Vec::new();
+        write(&objects, &rootfs, &mut bytes).expect("it is a rootfs");
+        let Node::File { content, .. } = file(&objects, &bytes, false) else {
+            unreachable!("a file is a file")
+        };
+        expect_test::expect!["d03376977bdf35f131d9bb22a1ef2f9e070d6adb010270056aa37f79fa93c246"]
+            .assert_eq(&content.to_string());
+    }
 }

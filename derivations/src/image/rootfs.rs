@@ -67,7 +67,12 @@ pub fn assemble(
     output(objects, tree, &meta)
 }
 
-fn output(objects: &dyn Objects, tree: TreeId, meta: &Meta) -> Result<TreeId, RootfsError> {
+/// The output of a tree and its metadata.
+pub(super) fn output(
+    objects: &dyn Objects,
+    tree: TreeId,
+    meta: &Meta,
+) -> Result<TreeId, RootfsError> {
     let text = meta::write(meta);
     let (content, size) = objects.put_file(&mut text.as_bytes(), false)?;
     let file = Node::File {
@@ -189,4 +194,131 @@ fn metadata(objects: &dyn Objects, tree: &TreeId, spec: &Rootfs) -> Result<Meta,
         meta.insert(path.into_bytes(), Line::from(device));
     }
     Ok(meta)
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_store::objects::Memory;
+
+    use super::*;
+    use crate::compose::fixture::{layer, show};
+    use crate::derivation::{Attributes, Device};
+
+    fn attributes(mode: u32, uid: u32, gid: u32) -> Attributes {
+        Attributes { mode, uid, gid }
+    }
+
+    fn console() -> Device {
+        Device {
+            block: false,
+            major: 5,
+            minor: 1,
+            attributes: attributes(0o622, 0, 0),
+        }
+    }
+
+    /// Assembles layers called `a`, `b`, …; the result is the lines of the
+    /// output, or of the error.
+    fn check(spec: &Rootfs, layers: &[&[&str]], expected: &[&str]) {
+        let objects = Memory::default();
+        let layers: Vec<_> = (b'a'..)
+            .zip(layers)
+            .map(|(name, lines)| layer(&objects, &char::from(name).to_string(), lines))
+            .collect();
+        let got = match assemble(&objects, &layers, spec) {
+            Ok(output) => show(&objects, &output),
+            Err(error) => error.to_string().lines().map(str::to_owned).collect(),
+        };
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn keeps_what_a_tree_cannot_say_in_the_metadata() {
+        let spec = Rootfs {
+            modes: [
+                ("/bin/su".to_owned(), attributes(0o4755, 0, 7)),
+                // Through a link: it is the file that has a mode.
+                ("/sbin/login".to_owned(), attributes(0o755, 1, 0)),
+            ]
+            .into(),
+            devices: [("/dev/console".to_owned(), console())].into(),
+            directories: [("/tmp".to_owned(), attributes(0o1777, 0, 0))].into(),
+            links: [("/etc/mtab".to_owned(), "/proc/mounts".to_owned())].into(),
+            ..Rootfs::default()
+        };
+        check(
+            &spec,
+            &[&["bin/su* = s"], &["sbin -> bin", "bin/login* = l"]],
+            &[
+                "meta = kiln-meta 1\n\
+                 f 0755 1 0 /bin/login\n\
+                 f 4755 0 7 /bin/su\n\
+                 c 0622 0 0 5 1 /dev/console\n\
+                 d 1777 0 0 /tmp\n",
+                "tree/bin/login* = l",
+                "tree/bin/su* = s",
+                "tree/dev/",
+                "tree/etc/mtab -> /proc/mounts",
+                "tree/sbin -> bin",
+                "tree/tmp/",
+            ],
+        );
+    }
+
+    #[test]
+    fn adds_accounts_after_what_a_package_brought() {
+        let spec = Rootfs {
+            users: vec!["me:1:2:I:/:/bin/sh".to_owned(), "x:*:3:3::/:/".to_owned()],
+            groups: vec!["we:2:me".to_owned()],
+            ..Rootfs::default()
+        };
+        check(
+            &spec,
+            &[&["etc/passwd = root:x:0:0::/:/bin/sh\n"]],
+            &[
+                "meta = kiln-meta 1\n",
+                "tree/etc/group = we:x:2:me\n",
+                "tree/etc/passwd = root:x:0:0::/:/bin/sh\nme:x:1:2:I:/:/bin/sh\nx:*:3:3::/:/\n",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_layer_that_is_preferred_wins() {
+        let spec = Rootfs {
+            prefer: [("/etc/motd".to_owned(), "b".to_owned())].into(),
+            remove: vec!["/usr/share/**".to_owned()],
+            ..Rootfs::default()
+        };
+        check(
+            &spec,
+            &[&["etc/motd = a", "usr/share/doc = d"], &["etc/motd = b"]],
+            &["meta = kiln-meta 1\n", "tree/etc/motd = b"],
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_not_there_or_in_the_way() {
+        let mut spec = Rootfs::default();
+        spec.modes.insert("/x".to_owned(), attributes(0o600, 0, 0));
+        check(&spec, &[], &["`modes` names `/x`, and nothing is there"]);
+
+        let mut spec = Rootfs::default();
+        spec.devices.insert("/dev/console".to_owned(), console());
+        check(
+            &spec,
+            &[&["dev/console = 1"]],
+            &["`devices` puts a node at `/dev/console`, where something else stands"],
+        );
+        check(&spec, &[&["dev = 1"]], &["`/dev`: `dev` is no directory"]);
+        check(
+            &Rootfs::default(),
+            &[&["bin/a* = #!/bin/sh -e\n", "l -> m"]],
+            &[
+                "the root file system is not complete:",
+                "  `/bin/a` is run by `/bin/sh`, which is not there",
+                "  `/l` links to `m`, which is not there",
+            ],
+        );
+    }
 }

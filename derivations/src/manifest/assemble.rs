@@ -1,7 +1,7 @@
 //! From the tables of all files to one manifest.
 //!
 //! Pure. Entries of included files are put together, templates are expanded,
-//! and [`super::check`] looks at every reference, so that whoever holds a
+//! and `check` looks at every reference, so that whoever holds a
 //! [`Manifest`] may rely on each name standing for something.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,9 @@ pub struct Manifest {
     /// The folder of `flake-like.toml`; paths in entries are relative to the
     /// file they stand in, which is somewhere below it.
     pub root: PathBuf,
+    /// The checkout of an import by git: no path of a manifest in it may lead
+    /// out, or a stranger's flake could have this machine's files built in.
+    pub confined: Option<PathBuf>,
     /// The files, `flake-like.toml` first.
     pub files: Vec<SourceFile>,
     /// Name, targets, includes.
@@ -92,6 +95,10 @@ impl Manifest {
                 }
             }
         }
+        for (import, imported) in &self.imports {
+            let theirs = imported.manifest.names().into_iter();
+            names.extend(theirs.map(|name| format!("{import}.{name}")));
+        }
         names.into_iter().collect()
     }
 
@@ -125,10 +132,24 @@ impl Manifest {
     }
 
     /// The place on this machine of a path that stands at `span`.
-    pub(super) fn locate(&self, span: Span, path: &str) -> PathBuf {
+    pub(super) fn locate(&self, span: Span, path: &str) -> Result<PathBuf, Problem> {
         let file = self.files.get(span.file.0 as usize);
         let folder = file.and_then(|file| Path::new(&file.name).parent());
-        normalise(&self.root.join(folder.unwrap_or(Path::new(""))).join(path))
+        let folder = self.root.join(folder.unwrap_or(Path::new("")));
+        let place = normalise(&folder.join(path));
+        self.confine(span, &place)?;
+        Ok(place)
+    }
+
+    /// Refuses a place out of bounds.
+    pub(super) fn confine(&self, span: Span, place: &Path) -> Result<(), Problem> {
+        match &self.confined {
+            Some(bounds) if !place.starts_with(bounds) => {
+                let message = format!("{} is not in the imported repository", place.display());
+                Err(Problem::at(span, message, "leads out of it"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An error of one mistake in this manifest.
@@ -176,9 +197,15 @@ pub struct Assembly {
 impl Assembly {
     /// Begins with the text of `flake-like.toml`, which lies in `root`.
     pub fn new(root: PathBuf, name: &str, text: &str) -> Self {
+        Self::confined(root, None, name, text)
+    }
+
+    /// The same for an import by git, whose files are all below `confined`.
+    pub fn confined(root: PathBuf, confined: Option<PathBuf>, name: &str, text: &str) -> Self {
         let mut assembly = Self {
             manifest: Manifest {
                 root,
+                confined,
                 ..Manifest::default()
             },
             templates: Table::new(),
@@ -196,6 +223,11 @@ impl Assembly {
         }
         assembly.take(document);
         assembly
+    }
+
+    /// The folder of `flake-like.toml`.
+    pub fn root(&self) -> &Path {
+        &self.manifest.root
     }
 
     /// What the manifest includes.
@@ -230,7 +262,7 @@ impl Assembly {
     }
 
     /// The place on this machine of a path that stands at `span`.
-    pub fn locate(&self, span: Span, path: &str) -> PathBuf {
+    pub fn locate(&self, span: Span, path: &str) -> Result<PathBuf, Problem> {
         self.manifest.locate(span, path)
     }
 

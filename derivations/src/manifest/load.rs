@@ -36,10 +36,14 @@ pub fn find(start: &Path) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Reads the manifest at `path`, an absolute path, with all that it includes
-/// and imports.
+/// Reads the manifest at `path` with all that it includes and imports.
 pub fn load(path: &Path, checkout: &dyn Checkout) -> Result<Manifest, ManifestError> {
-    load_nested(path, checkout, &mut Vec::new())
+    let path = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
+    let mut loader = Loader {
+        checkout,
+        loading: Vec::new(),
+    };
+    loader.load(&normalise(&path), None)
 }
 
 /// Reads the lock that belongs to the manifest at `path`; empty if there is
@@ -53,30 +57,107 @@ pub fn load_lock(path: &Path) -> Result<Lock, ManifestError> {
     }
 }
 
-fn load_nested(
-    path: &Path,
-    checkout: &dyn Checkout,
-    loading: &mut Vec<PathBuf>,
-) -> Result<Manifest, ManifestError> {
-    let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
-    let root = path.parent().unwrap_or(Path::new("/")).to_owned();
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
-    let mut assembly = Assembly::new(root, name.as_deref().unwrap_or(MANIFEST_FILE), &text);
-    for include in assembly.includes().to_vec() {
-        read_include(&mut assembly, &include);
+struct Loader<'a> {
+    checkout: &'a dyn Checkout,
+    /// The manifests on the way to the one that is being read.
+    loading: Vec<PathBuf>,
+}
+
+impl Loader<'_> {
+    fn load(&mut self, path: &Path, confined: Option<PathBuf>) -> Result<Manifest, ManifestError> {
+        let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+        let root = path.parent().unwrap_or(Path::new("/")).to_owned();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        let name = name.as_deref().unwrap_or(MANIFEST_FILE);
+        let mut assembly = Assembly::confined(root, confined.clone(), name, &text);
+        for include in assembly.includes().to_vec() {
+            read_include(&mut assembly, &include);
+        }
+        self.loading.push(path.to_owned());
+        for (name, import) in assembly.imports().clone() {
+            match self.import(&assembly, (&name, &import), confined.clone()) {
+                Ok(imported) => assembly.import(&name, imported),
+                Err(Failed::Here(problem)) => assembly.problem(problem),
+                Err(Failed::There(error)) => return Err(error),
+            }
+        }
+        self.loading.pop();
+        assembly.finish()
     }
-    loading.push(path.to_owned());
-    for (name, import) in assembly.imports().clone() {
-        match read_import(&assembly, (&name, &import), checkout, loading) {
-            Ok(imported) => assembly.import(&name, imported),
-            Err(Failed::Here(problem)) => assembly.problem(problem),
-            Err(Failed::There(error)) => return Err(error),
+
+    fn import(
+        &mut self,
+        assembly: &Assembly,
+        (name, import): (&At<String>, &Import),
+        confined: Option<PathBuf>,
+    ) -> Result<Imported, Failed> {
+        let place = self.place(assembly, (name, import)).map_err(Failed::Here)?;
+        let confined = if import.git.is_some() {
+            Some(place.clone())
+        } else {
+            confined
+        };
+        let folder = import.folder.as_ref().map_or("", |folder| &folder.value);
+        let path = normalise(&place.join(folder)).join(MANIFEST_FILE);
+        let refuse = |message: String, label| Failed::Here(Problem::at(name.span, message, label));
+        if self.loading.contains(&path) {
+            return Err(refuse(
+                format!("{} imports itself", path.display()),
+                "leads back",
+            ));
+        }
+        if confined
+            .as_ref()
+            .is_some_and(|bounds| !path.starts_with(bounds))
+        {
+            let message = format!("{} is not in the imported repository", path.display());
+            return Err(refuse(message, "leads out of it"));
+        }
+        if !path.is_file() {
+            return Err(refuse(
+                format!("there is no {}", path.display()),
+                "imported here",
+            ));
+        }
+        let manifest = self.load(&path, confined).map_err(Failed::There)?;
+        let lock = load_lock(&path).map_err(Failed::There)?;
+        Ok(Imported { manifest, lock })
+    }
+
+    /// The folder that an import names.
+    fn place(
+        &self,
+        assembly: &Assembly,
+        (name, import): (&At<String>, &Import),
+    ) -> Result<PathBuf, Problem> {
+        match (&import.path, &import.git, &import.rev) {
+            (Some(path), ..) => assembly.locate(path.span, path),
+            (None, Some(git), Some(rev)) => {
+                let place = self.checkout.checkout(git, rev);
+                place.and_then(fs::canonicalize).map_err(|error| {
+                    let message = format!("cannot fetch {}: {error}", git.value);
+                    Problem::at(git.span, message, "imported here")
+                })
+            }
+            _ => {
+                let expected = "expected `path`, or `git` and `rev`";
+                Err(Problem::at(
+                    name.span,
+                    "this import names no place",
+                    expected,
+                ))
+            }
         }
     }
-    loading.pop();
-    assembly.finish()
+}
+
+enum Failed {
+    /// The import itself is wrong.
+    Here(Problem),
+    /// The manifest that it names is.
+    There(ManifestError),
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> ManifestError {
@@ -85,7 +166,10 @@ fn unreadable(path: &Path, error: &io::Error) -> ManifestError {
 }
 
 fn read_include(assembly: &mut Assembly, include: &At<String>) {
-    let place = assembly.locate(include.span, include);
+    let place = match assembly.locate(include.span, include) {
+        Ok(place) => place,
+        Err(problem) => return assembly.problem(problem),
+    };
     let files = match recipes(&place) {
         Ok(files) => files,
         Err(error) => {
@@ -103,7 +187,7 @@ fn read_include(assembly: &mut Assembly, include: &At<String>) {
         let label = "no `*.toml` in it, no `recipe.toml` below it";
         assembly.problem(Problem::at(include.span, message, label));
     }
-    let root = assembly.locate(include.span, "");
+    let root = assembly.root().to_owned();
     for file in files {
         match fs::read_to_string(&file) {
             Ok(text) => assembly.include(&relative(&root, &file), &text),
@@ -153,61 +237,4 @@ fn gather(folder: &Path, top: bool, files: &mut Vec<PathBuf>) -> io::Result<()> 
         }
     }
     Ok(())
-}
-
-enum Failed {
-    /// The import itself is wrong.
-    Here(Problem),
-    /// The manifest that it names is.
-    There(ManifestError),
-}
-
-fn read_import(
-    assembly: &Assembly,
-    (name, import): (&At<String>, &Import),
-    checkout: &dyn Checkout,
-    loading: &mut Vec<PathBuf>,
-) -> Result<Imported, Failed> {
-    let place = import_place(assembly, (name, import), checkout).map_err(Failed::Here)?;
-    let folder = import.folder.as_ref().map_or("", |folder| &folder.value);
-    let path = normalise(&place.join(folder)).join(MANIFEST_FILE);
-    let refuse = |message: String, label| Failed::Here(Problem::at(name.span, message, label));
-    if loading.contains(&path) {
-        return Err(refuse(
-            format!("{} imports itself", path.display()),
-            "leads back",
-        ));
-    }
-    if !path.is_file() {
-        return Err(refuse(
-            format!("there is no {}", path.display()),
-            "imported here",
-        ));
-    }
-    let manifest = load_nested(&path, checkout, loading).map_err(Failed::There)?;
-    let lock = load_lock(&path).map_err(Failed::There)?;
-    Ok(Imported { manifest, lock })
-}
-
-/// The folder that an import names.
-fn import_place(
-    assembly: &Assembly,
-    (name, import): (&At<String>, &Import),
-    checkout: &dyn Checkout,
-) -> Result<PathBuf, Problem> {
-    match (&import.path, &import.git, &import.rev) {
-        (Some(path), ..) => Ok(assembly.locate(path.span, path)),
-        (None, Some(git), Some(rev)) => checkout.checkout(git, rev).map_err(|error| {
-            let message = format!("cannot fetch {}: {error}", git.value);
-            Problem::at(git.span, message, "imported here")
-        }),
-        _ => {
-            let expected = "expected `path`, or `git` and `rev`";
-            Err(Problem::at(
-                name.span,
-                "this import names no place",
-                expected,
-            ))
-        }
-    }
 }

@@ -5,12 +5,12 @@
 //!                                             Lock ─┴─ evaluate ─► Graph
 //! ```
 //!
-//! - [`load`]: finds the files and reads them; the only part that walks disks.
-//! - [`parse`]: one text to the tables of [`schema`]; pure.
+//! - [`mod@load`]: finds the files and reads them; the only part that walks disks.
+//! - [`mod@parse`]: one text to the tables of [`schema`]; pure.
 //! - [`assemble`]: the tables of all files to one [`Manifest`], with every
 //!   reference checked; pure.
 //! - [`lock`]: what `flake-like.lock` pins; pure data.
-//! - [`evaluate`]: what is wanted of a manifest, as derivations; pure but for
+//! - [`mod@evaluate`]: what is wanted of a manifest, as derivations; pure but for
 //!   local files, which it reads through a trait.
 //! - [`init`]: the manifest that a new project starts with.
 //!

@@ -155,7 +155,7 @@ impl<'g> Plan<'g> {
             let (_, tree) = outputs.iter().find(|(name, _)| *name == input.output)?;
             Some(ResolvedInput {
                 tree: *tree,
-                recipe: keys.recipe,
+                lineage: keys.lineage,
             })
         };
         derivation.inputs.iter().map(resolve).collect()
@@ -260,7 +260,7 @@ mod tests {
             name: name.to_owned(),
             description: String::new(),
             target: None,
-            is_tool: false,
+            executed_on: None,
             builder: Builder::Local(Local {
                 tree: tree(source),
                 origin: LocalOrigin::Files(Vec::new()),

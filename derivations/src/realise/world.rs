@@ -1,10 +1,13 @@
 //! The world of this machine: its store, its network, its sandbox.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
+use kiln_store::error::StoreError;
 use kiln_store::hash::{ActionKey, TreeId};
 use kiln_store::import::Rules;
+use kiln_store::lease::Lease;
+use kiln_store::objects::ObjectError;
 use kiln_store::realisation::{OutputMap, Realisation, SignedRealisation};
 use kiln_store::store::Store;
 
@@ -38,6 +41,9 @@ impl Sandboxing {
     }
 }
 
+/// Says how files are fetched: it asks the machine, which takes its time.
+pub type FetchHow<'a> = dyn Fn() -> FetchConfig + Sync + 'a;
+
 /// Finds bubblewrap when the first script is about to run.
 pub type FindSandbox<'a> = dyn Fn() -> Result<Sandboxing, BuildError> + Sync + 'a;
 
@@ -45,8 +51,9 @@ pub type FindSandbox<'a> = dyn Fn() -> Result<Sandboxing, BuildError> + Sync + '
 pub struct Machine<'a> {
     /// The store.
     pub store: &'a Store,
-    /// How files are fetched; `None` if they must not be.
-    pub fetch: Option<FetchConfig>,
+    /// Says how files are fetched, when the first one is; `None` if they must
+    /// not be.
+    pub fetch: Option<&'a FetchHow<'a>>,
     /// Finds bubblewrap.
     pub find_sandbox: &'a FindSandbox<'a>,
     /// As root, who bubblewrap is started as.
@@ -55,6 +62,8 @@ pub struct Machine<'a> {
     pub cores: usize,
     /// Made when the first download starts.
     pub fetcher: OnceLock<Fetcher>,
+    /// What is relied on, and so kept from gc, until this is dropped.
+    pub leases: Mutex<Vec<Lease>>,
     /// Found when the first script starts.
     pub sandboxing: OnceLock<Sandboxing>,
 }
@@ -68,7 +77,7 @@ impl World for Machine<'_> {
             let outputs = &claim.realisation.outputs;
             let mut present = true;
             for (_, tree) in outputs {
-                present &= self.is_present(tree)?;
+                present &= self.store.has_tree(tree).map_err(store_error)?;
             }
             if present {
                 return Ok(Some(outputs.clone()));
@@ -78,7 +87,15 @@ impl World for Machine<'_> {
     }
 
     fn is_present(&self, tree: &TreeId) -> Result<bool, BuildError> {
-        self.store.has_tree(tree).map_err(store_error)
+        match self.store.lease(tree) {
+            Ok(lease) => {
+                let mut leases = self.leases.lock().unwrap_or_else(|e| e.into_inner());
+                leases.push(lease);
+                Ok(true)
+            }
+            Err(StoreError::Object(ObjectError::Missing { .. })) => Ok(false),
+            Err(error) => Err(store_error(error)),
+        }
     }
 
     fn lock(&self, action: &ActionKey, waiting: &dyn Fn()) -> Result<Box<dyn Send>, BuildError> {
@@ -137,14 +154,14 @@ impl Machine<'_> {
         if let Some(fetcher) = self.fetcher.get() {
             return Ok(fetcher);
         }
-        let Some(config) = &self.fetch else {
+        let Some(how) = self.fetch else {
             let text = format!(
                 "`{}` has to be downloaded, and --offline forbids it",
                 job.subject.name
             );
             return Err(BuildError::new(FailureClass::Unavailable, text));
         };
-        let fetcher = Fetcher::new(config.clone());
+        let fetcher = Fetcher::new(how());
         let fetcher =
             fetcher.map_err(|error| BuildError::new(FailureClass::Machine, error.to_string()))?;
         Ok(self.fetcher.get_or_init(|| fetcher))

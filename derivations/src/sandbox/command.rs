@@ -37,6 +37,7 @@ pub const OPTIONS: &[&str] = &[
     "--clearenv",
     "--setenv",
     "--new-session",
+    "--as-pid-1",
     "--die-with-parent",
     "--ro-bind",
     "--bind",
@@ -113,10 +114,9 @@ fn isolation(options: &mut Options, id: u32) {
 pub(super) fn options(request: &SandboxRequest) -> Vec<OsString> {
     let mut options = Options::default();
     isolation(&mut options, request.identity.id());
-    // A shell with job control needs the terminal that kiln gave the session
-    // it made for it; a build gets a session without any.
-    if request.terminal.is_none() {
-        options.add("--new-session", &[]);
+    options.add("--new-session", &[]);
+    if request.terminal.is_some() {
+        options.add("--as-pid-1", &[]);
     }
     for (name, value) in &request.env {
         options.add("--setenv", &[name, value]);
@@ -148,6 +148,25 @@ fn filesystem(options: &mut Options, request: &SandboxRequest) {
     for place in ["/in", "/dev", "/proc"] {
         options.add("--remount-ro", &[&place]);
     }
+}
+
+/// What bubblewrap starts.
+///
+/// With a terminal a shell goes between. Only the leader of a session can make
+/// a terminal the session's, and with `--as-pid-1` that is what bubblewrap
+/// starts: it does so by opening its input once more. The keys for interrupt
+/// and stop then reach what is in the sandbox and nothing else; the shell traps
+/// them, so that it is the program that answers.
+pub(super) fn words(request: &SandboxRequest) -> Vec<OsString> {
+    if request.terminal.is_none() {
+        return request.argv.clone();
+    }
+    let take = "trap : INT QUIT; exec 0<>/dev/stdin 1>&0 2>&0; \"$@\"; exit $?";
+    let shell = ["/bin/sh", "-c", take, "session"].map(OsString::from);
+    shell
+        .into_iter()
+        .chain(request.argv.iter().cloned())
+        .collect()
 }
 
 /// A sandbox around the host's own files that starts `program`: shows that

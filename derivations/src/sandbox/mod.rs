@@ -6,8 +6,9 @@
 //! - [`request`]: what is asked and answered.
 //! - [`command`]: the contract as bubblewrap's options; [`seccomp`]: as system
 //!   calls; [`rlimits`]: as resource limits. All three are pure.
-//! - `supervise`: the life of one run, in numbered steps; `spawn`: how a
-//!   process is started; `limits`: how it is held; `terminal`: for `kiln shell`.
+//! - `supervise`: the life of one run, in numbered steps; `launch` and `spawn`:
+//!   how it starts; `report` and `process`: how it is known; `log`: what it
+//!   says; `limits`: how it is held; `terminal`: for `kiln shell`.
 //! - [`bwrap`]: which bubblewrap; [`probe`]: whether it works here, and what to
 //!   do if not; [`facts`]: what is recorded of the host.
 //!
@@ -20,8 +21,12 @@ mod cancel;
 pub mod command;
 mod error;
 pub mod facts;
+mod launch;
 mod limits;
+mod log;
 pub mod probe;
+mod process;
+mod report;
 pub mod request;
 pub mod rlimits;
 pub mod seccomp;

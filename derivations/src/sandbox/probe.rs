@@ -14,8 +14,9 @@ use std::process::Command;
 use super::bwrap::Bwrap;
 use super::cancel::CancelToken;
 use super::command;
+use super::launch::Job;
 use super::request::{Exit, HostUser, Limits};
-use super::supervise::Job;
+use super::supervise::supervise;
 
 /// A bubblewrap that was seen to work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,9 +197,7 @@ fn trial(bwrap: &Bwrap, user: Option<HostUser>) -> Result<Works, String> {
         Ok(())
     };
     let cancel = CancelToken::new().map_err(|error| error.to_string())?;
-    let outcome = job
-        .run(&mut output, &cancel)
-        .map_err(|error| chain(&error))?;
+    let outcome = supervise(&job, &mut output, &cancel).map_err(|error| chain(&error))?;
     let said = String::from_utf8_lossy(&said).trim().to_string();
     match outcome.exit {
         Exit::Success => Ok(Works { version: said }),

@@ -5,14 +5,26 @@
 //! child shares the memory until `execve` and the calling thread waits for it,
 //! so the cost does not grow; in turn the child runs nothing but system calls
 //! on data prepared before.
+//!
+//! The child is the first process of a pid namespace, around the one that
+//! bubblewrap makes for the builder. So the kernel ties everything together:
+//! when that child ends or is killed, all of the sandbox is killed, and the
+//! child is not gone before all of it is. And it is killed when kiln dies
+//! (the parent-death signal). bubblewrap's own `--die-with-parent` leaves a gap
+//! in which a builder outlives a killed kiln.
+//!
+//! An ordinary user needs a user namespace for that. Where the host gives them
+//! only to bubblewrap (AppArmor on Ubuntu), the child is started without.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use libc::{c_char, c_int, c_long, c_void};
+use rustix::process::PidfdFlags;
 
+use super::process::Process;
 use super::request::HostUser;
 
 /// A child to be started.
@@ -27,17 +39,15 @@ pub(super) struct Child<'a> {
     pub(super) user: Option<HostUser>,
     /// Resource limits to set: (resource, soft, hard).
     pub(super) rlimits: &'a [(c_int, u64, u64)],
-    /// Make descriptor 0 the controlling terminal. The child is in a new
-    /// session either way, so keys of the user's terminal do not reach it.
-    pub(super) controlling_terminal: bool,
     /// `cgroup.procs` of the cgroup to join.
     pub(super) cgroup: Option<BorrowedFd<'a>>,
 }
 
 /// A started child; it has to be waited for.
 pub(super) struct Started {
-    pub(super) pid: i32,
-    pub(super) pidfd: OwnedFd,
+    pub(super) process: Process,
+    /// It has a pid namespace of its own, and ends with all that is in it.
+    pub(super) contained: bool,
 }
 
 /// Why a child was not started: which step failed.
@@ -57,9 +67,10 @@ struct Plan {
     ids: Option<HostUser>,
     rlimits: *const (c_int, u64, u64),
     rlimit_count: usize,
-    controlling_terminal: bool,
     cgroup: RawFd,
-    parent: libc::pid_t,
+    parent: RawFd,
+    /// What to write into `uid_map` and `gid_map`, if a user namespace is made.
+    maps: Option<(CString, CString)>,
     failed_step: &'static str,
     failed_errno: c_int,
 }
@@ -69,11 +80,24 @@ const STACK_BYTES: usize = 64 * 1024;
 impl Child<'_> {
     /// Starts the child. It dies when the calling thread does.
     pub(super) fn start(self) -> Result<Started, NotStarted> {
+        let contained = match self.user {
+            Some(_) => libc::CLONE_NEWPID,
+            None => libc::CLONE_NEWUSER | libc::CLONE_NEWPID,
+        };
+        match self.start_in(contained) {
+            Err(failure) if failure.step == "clone" || failure.step == MAPPING => self.start_in(0),
+            started => started,
+        }
+    }
+
+    fn start_in(&self, namespaces: c_int) -> Result<Started, NotStarted> {
         let not_started = |step, source| NotStarted { step, source };
         let high = self
             .high_descriptors()
             .map_err(|error| not_started("fcntl", error))?;
         let program = above(self.program, high.len()).map_err(|e| not_started("fcntl", e))?;
+        let parent = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+            .map_err(|error| not_started("pidfd_open", error.into()))?;
         let raw: Vec<RawFd> = high.iter().map(AsRawFd::as_raw_fd).collect();
         let mut arguments: Vec<_> = self.arguments.iter().map(|word| word.as_ptr()).collect();
         arguments.push(ptr::null());
@@ -87,21 +111,21 @@ impl Child<'_> {
             ids: self.user,
             rlimits: self.rlimits.as_ptr(),
             rlimit_count: self.rlimits.len(),
-            controlling_terminal: self.controlling_terminal,
             cgroup: self.cgroup.map_or(-1, |fd| fd.as_raw_fd()),
-            parent: std::process::id() as libc::pid_t,
+            parent: parent.as_raw_fd(),
+            maps: (namespaces & libc::CLONE_NEWUSER != 0).then(identity_maps),
             failed_step: "",
             failed_errno: 0,
         };
-        let (pid, pidfd) = clone(&mut plan).map_err(|error| not_started("clone", error))?;
+        let started = clone(&mut plan, namespaces).map_err(|error| not_started("clone", error))?;
         if plan.failed_errno != 0 {
-            let mut status = 0;
-            // SAFETY: waits for our own child, which has left with `_exit`.
-            unsafe { libc::waitpid(pid, &raw mut status, 0) };
+            // It has called `_exit`; only to take leave of it.
+            let _ = started.process.wait_gone();
+            let _ = started.process.reap();
             let source = io::Error::from_raw_os_error(plan.failed_errno);
             return Err(not_started(plan.failed_step, source));
         }
-        Ok(Started { pid, pidfd })
+        Ok(started)
     }
 
     /// Copies of the descriptors above all numbers that the child assigns.
@@ -119,10 +143,21 @@ fn above(fd: BorrowedFd<'_>, count: usize) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, count as RawFd + 1)?)
 }
 
-fn clone(plan: &mut Plan) -> io::Result<(i32, OwnedFd)> {
+/// The step of writing the id maps.
+const MAPPING: &str = "mapping ids";
+
+/// The present ids, as themselves.
+fn identity_maps() -> (CString, CString) {
+    let map = |id: u32| CString::new(format!("{id} {id} 1")).expect("numbers hold no NUL");
+    let uid = rustix::process::geteuid().as_raw();
+    (map(uid), map(rustix::process::getegid().as_raw()))
+}
+
+fn clone(plan: &mut Plan, namespaces: c_int) -> io::Result<Started> {
     let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
     let mut pidfd: c_int = -1;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let shared = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+    let flags = shared | namespaces | libc::SIGCHLD;
     let mut all = empty_set();
     let mut before = empty_set();
     // SAFETY: the child runs `in_child` on its own stack, which lives until
@@ -143,7 +178,11 @@ fn clone(plan: &mut Plan) -> io::Result<(i32, OwnedFd)> {
         pid
     };
     // SAFETY: the kernel has just stored a descriptor that nobody else owns.
-    Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Started {
+        process: Process { pid, pidfd },
+        contained: namespaces != 0,
+    })
 }
 
 fn empty_set() -> libc::sigset_t {
@@ -175,15 +214,13 @@ fn become_bubblewrap(plan: &Plan) -> Result<std::convert::Infallible, (&'static 
                 [plan.cgroup as c_long, c"0".as_ptr() as c_long, 1],
             )?;
         }
-        call("setsid", libc::SYS_setsid, [])?;
-        if plan.controlling_terminal {
-            let terminal = *plan.descriptors;
-            call(
-                "TIOCSCTTY",
-                libc::SYS_ioctl,
-                [terminal as c_long, libc::TIOCSCTTY as c_long, 0],
-            )?;
+        if let Some((uid_map, gid_map)) = &plan.maps {
+            write_file(c"/proc/self/uid_map", uid_map)?;
+            write_file(c"/proc/self/setgroups", c"deny")?;
+            write_file(c"/proc/self/gid_map", gid_map)?;
         }
+        // A session of its own: keys of the user's terminal do not reach it.
+        call("setsid", libc::SYS_setsid, [])?;
         for index in 0..plan.rlimit_count {
             let (resource, soft, hard) = *plan.rlimits.add(index);
             let limit = libc::rlimit64 {
@@ -212,7 +249,7 @@ fn become_bubblewrap(plan: &Plan) -> Result<std::convert::Infallible, (&'static 
             libc::SYS_prctl,
             [libc::PR_SET_PDEATHSIG as c_long, libc::SIGKILL as c_long],
         )?;
-        if libc::syscall(libc::SYS_getppid) != c_long::from(plan.parent) {
+        if parent_is_dead(plan.parent)? {
             return Err(("parent", libc::ESRCH));
         }
         let count = plan.descriptor_count as c_long;
@@ -287,28 +324,51 @@ unsafe fn default_signals() {
     }
 }
 
+/// # Safety
+/// Only in the child.
+unsafe fn write_file(path: &CStr, text: &CStr) -> Result<(), (&'static str, c_int)> {
+    let (at, path) = (libc::AT_FDCWD as c_long, path.as_ptr() as c_long);
+    let (bytes, count) = (text.as_ptr() as c_long, text.to_bytes().len() as c_long);
+    // SAFETY: both strings live in the parent, which waits.
+    unsafe {
+        let fd = call(
+            MAPPING,
+            libc::SYS_openat,
+            [at, path, libc::O_WRONLY as c_long, 0],
+        )?;
+        let written = call(MAPPING, libc::SYS_write, [fd, bytes, count]);
+        call(MAPPING, libc::SYS_close, [fd])?;
+        written.map(drop)
+    }
+}
+
+/// Asked after the parent-death signal is set: it is not sent for a death
+/// before that.
+///
+/// # Safety
+/// `parent` has to be a pidfd.
+unsafe fn parent_is_dead(parent: RawFd) -> Result<bool, (&'static str, c_int)> {
+    let mut watch = libc::pollfd {
+        fd: parent,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let (watch, now) = (&raw mut watch as c_long, &raw const now as c_long);
+    // SAFETY: both structures are on this stack.
+    unsafe { Ok(call("ppoll", libc::SYS_ppoll, [watch, 1, now, 0])? > 0) }
+}
+
 /// The kernel's out-of-memory killer takes a builder before anything else.
 ///
 /// # Safety
 /// Only in the child.
 unsafe fn prefer_for_oom_kill() {
-    let path = c"/proc/self/oom_score_adj".as_ptr() as c_long;
-    let at = libc::AT_FDCWD as c_long;
-    // SAFETY: constant strings; a failure only leaves the preference as it was.
-    unsafe {
-        if let Ok(fd) = call(
-            "open",
-            libc::SYS_openat,
-            [at, path, libc::O_WRONLY as c_long, 0],
-        ) {
-            let _ = call(
-                "write",
-                libc::SYS_write,
-                [fd, c"1000".as_ptr() as c_long, 4],
-            );
-            let _ = call("close", libc::SYS_close, [fd]);
-        }
-    }
+    // SAFETY: as promised; a failure only leaves the preference as it was.
+    let _ = unsafe { write_file(c"/proc/self/oom_score_adj", c"1000") };
 }
 
 /// A native personality; address randomisation stays as kiln has it, so that

@@ -6,10 +6,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{Gid, Uid};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, Termios, Winsize};
 
-use super::request::Terminal;
+use super::request::{HostUser, Terminal};
 
 /// The pair of terminals and the user's, which is raw until this is dropped.
 pub(super) struct Session {
@@ -20,8 +21,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// The session, and the descriptor to be the sandbox's terminal.
-    pub(super) fn open(user: Terminal) -> io::Result<(Session, OwnedFd)> {
+    /// The session, and the descriptor to be the sandbox's terminal, which
+    /// belongs to `owner` if there is one.
+    pub(super) fn open(user: Terminal, owner: Option<HostUser>) -> io::Result<(Session, OwnedFd)> {
         use rustix::fs::{Mode, OFlags};
         let master =
             rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
@@ -29,6 +31,10 @@ impl Session {
         let name = rustix::pty::ptsname(&master, Vec::new())?;
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let slave = rustix::fs::open(&name, flags, Mode::empty())?;
+        if let Some(owner) = owner {
+            let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+            rustix::fs::fchown(&slave, Some(uid), Some(gid))?;
+        }
         let mut session = Session {
             user,
             master,
@@ -63,8 +69,13 @@ impl Session {
         unsafe { BorrowedFd::borrow_raw(self.user.input) }
     }
 
+    /// Shows output. A screen that is gone does not end the work behind it.
+    pub(super) fn show(&self, bytes: &[u8]) {
+        let _ = write_all(self.output(), bytes);
+    }
+
     /// The user's screen.
-    pub(super) fn output(&self) -> BorrowedFd<'_> {
+    fn output(&self) -> BorrowedFd<'_> {
         // SAFETY: as above.
         unsafe { BorrowedFd::borrow_raw(self.user.output) }
     }
@@ -110,7 +121,7 @@ impl Drop for Session {
 }
 
 /// Writes everything, waiting for a descriptor that does not block.
-pub(super) fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::io::Errno;
     while !bytes.is_empty() {

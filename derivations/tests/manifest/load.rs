@@ -1,13 +1,14 @@
 //! Manifests on a disk: found, included, imported.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
 use kiln_derivations::derivation::Target;
 use kiln_derivations::manifest::evaluate::Disk;
-use kiln_derivations::manifest::load::NoCheckout;
-use kiln_derivations::manifest::{evaluate, find, load};
+use kiln_derivations::manifest::load::{Checkout, NoCheckout};
+use kiln_derivations::manifest::{Lock, Manifest, ManifestError, evaluate, find, load};
 use tempfile::TempDir;
 
 use super::support::{lock, render, requested};
@@ -22,9 +23,7 @@ fn written(files: &[(&str, &str)]) -> TempDir {
     root
 }
 
-fn load_in(
-    root: &Path,
-) -> Result<kiln_derivations::manifest::Manifest, kiln_derivations::manifest::ManifestError> {
+fn load_in(root: &Path) -> Result<Manifest, ManifestError> {
     load(&root.join("flake-like.toml"), &NoCheckout)
 }
 
@@ -156,25 +155,17 @@ fn included_file_with_a_mistake() {
 
 #[test]
 fn imports_a_flake() {
-    let seed = SEED.to_owned() + PACKAGE;
+    let kiln = format!("[flake]\nname = 'kiln'\n{SEED}{PACKAGE}");
+    let mine = "[flake]\nname = 'mine'\n[import.kiln]\npath = '../kiln'\n[rootfs.r]\npackages = ['kiln.p']\n";
     let root = written(&[
-        ("flake-like.toml", "[flake]\nname = 'mine'\n[import.kiln]\npath = '../kiln'\n[rootfs.r]\npackages = ['kiln.p']\n"),
-        ("../kiln/flake-like.toml", "")
-    ].map(|(path, text)| if path.starts_with("..") { ("kiln/flake-like.toml", text) } else { ("mine/flake-like.toml", text) }));
-    fs::write(
-        root.path().join("kiln/flake-like.toml"),
-        format!("[flake]\nname = 'kiln'\n{seed}"),
-    )
-    .expect("a file");
+        ("mine/flake-like.toml", mine),
+        ("kiln/flake-like.toml", &kiln),
+        ("kiln/p.sh", "true"),
+        ("lib/x", "x"),
+    ]);
     let theirs = load_in(&root.path().join("kiln")).expect("is sound");
-    fs::write(
-        root.path().join("kiln/flake-like.lock"),
-        lock(&theirs).write(),
-    )
-    .expect("a file");
-    fs::write(root.path().join("kiln/p.sh"), "true").expect("a file");
-    fs::create_dir(root.path().join("lib")).expect("a folder");
-    fs::write(root.path().join("lib/x"), "x").expect("a file");
+    let pinned = lock(&theirs).write();
+    fs::write(root.path().join("kiln/flake-like.lock"), pinned).expect("a file");
 
     let mine = load_in(&root.path().join("mine")).expect("is sound");
     let request = requested(&["r", "kiln.p"], &[Target::X86_64]);
@@ -184,6 +175,42 @@ fn imports_a_flake() {
     };
     let input = &evaluation.graph.get(rootfs.derivation).inputs[0];
     assert_eq!(input.derivation, package.derivation);
+}
+
+/// Pretends that a folder is what a commit holds.
+struct Fetched(PathBuf);
+
+impl Checkout for Fetched {
+    fn checkout(&self, _: &str, _: &str) -> io::Result<PathBuf> {
+        Ok(self.0.clone())
+    }
+}
+
+#[test]
+fn a_strangers_flake_cannot_read_this_machines_files() {
+    let theirs =
+        format!("[flake]\nname = 'k'\n{SEED}[package.p]\nroot = 'base'\nscript = 'SCRIPT'\n");
+    let rev = "0123456789012345678901234567890123456789";
+    let mine = format!("[flake]\nname = 'a'\n[import.k]\ngit = 'https://x/k'\nrev = '{rev}'\n");
+    for script in ["../secret", "/etc/passwd", "link", "below/../../secret"] {
+        let theirs = theirs.replace("SCRIPT", script);
+        let root = written(&[
+            ("flake-like.toml", &mine),
+            ("k/flake-like.toml", &theirs),
+            ("secret", "secret"),
+        ]);
+        std::os::unix::fs::symlink("../secret", root.path().join("k/link")).expect("a link");
+        let fetched = Fetched(root.path().join("k"));
+        let manifest = load(&root.path().join("flake-like.toml"), &fetched);
+        let mut manifest = manifest.expect("is sound");
+        let import = manifest.imports.get_mut("k").expect("is imported");
+        import.lock = lock(&import.manifest);
+        let request = requested(&["k.p"], &[Target::X86_64]);
+        let error = evaluate(&manifest, &Lock::default(), &request, &Disk);
+        let text = render(&error.expect_err("is refused"));
+        let expected = "is not in the imported repository";
+        assert!(text.contains(expected), "{script}: {text}");
+    }
 }
 
 #[test]

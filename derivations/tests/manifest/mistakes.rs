@@ -710,3 +710,19 @@ fn target_that_the_manifest_is_not_for() {
     "#]]
     .assert_eq(&render(&error.expect_err("a mistake")));
 }
+
+proptest::proptest! {
+    /// Whatever stands in a file, it is parsed or refused, and the refusal can
+    /// be shown.
+    #[test]
+    fn no_text_is_too_odd(at in 0..SOUND.len(), len in 0..40usize, text in ".{0,12}|[\\[\\]{}=\"'.,#\n a-z\\$]{0,12}") {
+        let end = (at + len).min(SOUND.len());
+        let odd = format!("{}{text}{}", &SOUND[..at], &SOUND[end..]);
+        if let Err(error) = manifest_in(ROOT, &odd) {
+            render(&error);
+        }
+        if let Err(error) = kiln_derivations::manifest::Lock::parse("flake-like.lock", &odd) {
+            render(&error);
+        }
+    }
+}

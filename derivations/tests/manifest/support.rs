@@ -32,6 +32,10 @@ impl Memory {
 }
 
 impl Files for Memory {
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
     fn read(&self, path: &Path) -> io::Result<FileBytes> {
         let file = self.0.get(path).cloned();
         file.ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -147,7 +151,7 @@ pub(super) fn all_keys(evaluation: &Evaluation, platform: Target) -> Vec<Keys> {
             let (keys, tree) = found[input.derivation.index()];
             ResolvedInput {
                 tree,
-                recipe: keys.recipe,
+                lineage: keys.lineage,
             }
         });
         let inputs: Vec<ResolvedInput> = inputs.collect();
@@ -161,10 +165,9 @@ fn output(derivation: &Derivation, keys: &Keys, platform: Target) -> TreeId {
     if let Builder::Local(local) = &derivation.builder {
         return local.tree;
     }
-    let platform = if derivation.is_tool {
-        platform.name()
-    } else {
-        ""
+    let platform = match derivation.executed_on {
+        Some(_) => platform.name(),
+        None => "",
     };
     TreeId(Digest::of(format!("{}{platform}", keys.recipe).as_bytes()))
 }

@@ -656,7 +656,8 @@ fn deep() {
         std::env::set_current_dir("d").unwrap();
     }
     fs::write("end", vec![1; 1 << 20]).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    let stay_ms = std::env::var("STAY_MS").map_or(300, |text| text.parse().unwrap());
+    std::thread::sleep(Duration::from_millis(stay_ms));
     println!("deep");
 }
 

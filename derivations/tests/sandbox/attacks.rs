@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use kiln_derivations::sandbox::{Bwrap, CancelToken, Exit, Identity, Terminal, run};
 
+use crate::shell::terminal;
 use crate::support::{Kiln, UNUSED_ID, bwrap_path, is_root};
 
 /// Lines that say that something went through.
@@ -299,7 +300,7 @@ fn no_terminal_to_push_keys_into() {
 /// The same in `kiln shell`, where there is a terminal.
 #[test]
 fn the_users_terminal_gets_no_keys_from_inside() {
-    let (mut master, slave) = pty();
+    let (mut master, slave) = terminal();
     let mut kiln = Kiln::attack("terminal");
     use std::os::fd::AsRawFd;
     kiln.request.terminal = Some(Terminal {
@@ -317,19 +318,6 @@ fn the_users_terminal_gets_no_keys_from_inside() {
     // SAFETY: asks for a number.
     unsafe { libc::ioctl(slave.as_raw_fd(), libc::FIONREAD, &raw mut waiting) };
     assert_eq!(waiting, 0);
-}
-
-fn pty() -> (fs::File, fs::File) {
-    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-    let slave = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(name)
-        .unwrap();
-    (master.into(), slave)
 }
 
 /// The attack: change an input, which other builds use too.

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use kiln_derivations::sandbox::seccomp::Architecture;
+use kiln_derivations::sandbox::seccomp::bpf::{
+    ANY_BIT, Assembler, NUMBER, Verdict, argument_low, to_bytes,
+};
 use kiln_derivations::sandbox::{CancelToken, Exit};
 
 use crate::support::Kiln;
@@ -30,4 +34,102 @@ fn a_cancelled_token_stops_the_next_run_too() {
     let kiln = Kiln::script("echo ran > /out/ran; sleep 60");
     assert_eq!(kiln.try_run(&cancel).unwrap().outcome.exit, Exit::Cancelled);
     assert!(!kiln.request.out_dir.join("ran").exists());
+}
+
+/// The attack: none; kiln itself is killed in the middle of builds. The writer
+/// of the build is dead at once, whatever the moment.
+#[test]
+fn killing_kiln_kills_the_sandbox() {
+    let kiln = Kiln::script("while true; do echo x >> /out/written; done");
+    let written = kiln.request.out_dir.join("written");
+    for round in 0..20 {
+        // SAFETY: the child only runs the sandbox, until it is killed.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let _ = kiln.try_run(&CancelToken::new().unwrap());
+            // SAFETY: ends only the child.
+            unsafe { libc::_exit(0) };
+        }
+        // From within the setup to well after it.
+        std::thread::sleep(Duration::from_millis(2 * round));
+        // SAFETY: our own child, not yet waited for.
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            libc::waitpid(child, std::ptr::null_mut(), 0);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        let length = || std::fs::metadata(&written).map_or(0, |file| file.len());
+        let before = length();
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(length(), before, "round {round}");
+    }
+}
+
+/// Where AppArmor lets only bubblewrap make namespaces, everything but the
+/// last microseconds of the kill above still holds.
+#[test]
+fn it_works_where_only_bubblewrap_may_make_namespaces() {
+    let kiln =
+        Kiln::script("(trap '' TERM; while :; do echo x >> /out/x; done) & echo end; exit 4");
+    let waiting = Kiln::script("sleep 60");
+    // SAFETY: the child runs two sandboxes and leaves.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        forbid_own_namespaces();
+        let run = kiln.run();
+        let x = kiln.request.out_dir.join("x");
+        let length = || std::fs::metadata(&x).map_or(0, |file| file.len());
+        let before = length();
+        std::thread::sleep(Duration::from_millis(30));
+        let cancel = CancelToken::new().unwrap();
+        cancel.cancel();
+        let good = run.outcome.exit == Exit::Code(4)
+            && run.log == "end\n"
+            && run.outcome.cpu > Duration::ZERO
+            && length() == before
+            && waiting.try_run(&cancel).unwrap().outcome.exit == Exit::Cancelled;
+        // SAFETY: ends only the child.
+        unsafe { libc::_exit(i32::from(!good)) };
+    }
+    let mut status = -1;
+    // SAFETY: our own child, not yet waited for.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(status, 0);
+}
+
+/// Makes `clone` fail as kiln calls it, but not as bubblewrap does.
+fn forbid_own_namespaces() {
+    let clone = if Architecture::NATIVE == Some(Architecture::X86_64) {
+        56
+    } else {
+        220
+    };
+    let mut code = Assembler::default();
+    code.load(NUMBER);
+    code.block(clone, |code| {
+        code.load(argument_low(0));
+        code.unless(ANY_BIT, libc::CLONE_VM as u32, Verdict::Allow);
+        code.when(
+            ANY_BIT,
+            libc::CLONE_NEWPID as u32,
+            Verdict::Errno(libc::EPERM as u16),
+        );
+        code.end(Verdict::Allow);
+    });
+    code.when(ANY_BIT, u32::MAX, Verdict::Allow);
+    code.unless(ANY_BIT, u32::MAX, Verdict::Allow);
+    let mut bytes = to_bytes(&code.assemble());
+    let program = libc::sock_fprog {
+        len: (bytes.len() / 8) as u16,
+        filter: bytes.as_mut_ptr().cast(),
+    };
+    // SAFETY: the kernel copies the program, which outlives the call.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(
+            libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program),
+            0
+        );
+    }
 }

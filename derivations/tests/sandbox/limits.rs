@@ -98,7 +98,12 @@ fn hanging_ends_by_wall_time() {
     kiln.request.limits.wall_s = 2;
     kiln.request.limits.silence_s = 0;
     let run = ended_by(Limit::Wall, &kiln);
-    assert!(run.log.starts_with("working\n"));
+    assert!(
+        run.log.starts_with("working\n"),
+        "{:?} {}",
+        run.outcome,
+        run.log
+    );
 }
 
 #[test]
@@ -123,7 +128,7 @@ fn deep_trees_and_huge_directories_do_no_harm() {
 
 #[test]
 fn a_deep_file_counts() {
-    let mut kiln = Kiln::attack("deep");
+    let mut kiln = Kiln::attack("deep").with("STAY_MS", "60000");
     kiln.request.limits.output_bytes = 1 << 20;
     ended_by(Limit::Output, &kiln);
 }

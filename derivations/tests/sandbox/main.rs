@@ -15,4 +15,7 @@ mod contract;
 mod ending;
 mod finding;
 mod limits;
+mod observables;
+mod pinned;
+mod shell;
 mod support;

@@ -18,8 +18,8 @@ pub(crate) const UNUSED_ID: u32 = 61_235;
 
 const PROGRAMS: &[&str] = &[
     "cat", "chmod", "cp", "dd", "env", "head", "id", "kill", "ln", "ls", "mkdir", "mkfifo", "mv",
-    "printf", "readlink", "rm", "sed", "sh", "sleep", "sort", "stat", "tail", "touch", "tr",
-    "true", "uname", "wc",
+    "printf", "readlink", "rm", "sed", "sh", "sleep", "sort", "stat", "stty", "tail", "touch",
+    "tr", "true", "uname", "wc",
 ];
 
 /// What the contract's skeleton holds, as far as these tests need it.
@@ -54,20 +54,26 @@ pub(crate) fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Bubblewrap is needed; a test without it fails.
+/// The bubblewrap that is named, else the machine's, else the pinned one; a test
+/// without any fails.
 pub(crate) fn bwrap_path() -> PathBuf {
     if let Some(path) = std::env::var_os("KILN_TEST_BWRAP") {
         return path.into();
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let bwrap = Bwrap::in_path(&path).expect(
-        "no bwrap in PATH: install bubblewrap (apt-get install bubblewrap) or name one in KILN_TEST_BWRAP",
-    );
-    bwrap.program().into()
+    match Bwrap::in_path(&path) {
+        Some(bwrap) => bwrap.program().into(),
+        None => crate::pinned::root().join("usr/bin/bwrap"),
+    }
 }
 
 pub(crate) fn bwrap() -> Bwrap {
-    Bwrap::host(&bwrap_path()).expect("bubblewrap is a program")
+    let path = bwrap_path();
+    match path.strip_prefix(crate::pinned::root_if_made()) {
+        Ok(_) => Bwrap::pinned(crate::pinned::root()),
+        Err(_) => Bwrap::host(&path),
+    }
+    .expect("bubblewrap is a program")
 }
 
 impl Kiln {

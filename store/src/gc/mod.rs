@@ -67,6 +67,8 @@ pub struct GcReport {
     pub directories: u64,
     /// Trees that were shown as directories.
     pub materialised: u64,
+    /// Copies of outputs for users.
+    pub results: u64,
     /// Build logs.
     pub logs: u64,
     /// Bytes on the disk that files and directory objects took.
@@ -87,14 +89,17 @@ impl Store {
         let wanted = self.wanted(options)?;
         let plan = plan(&self.layout, &wanted)?;
         let materialised = sweep::unused_materialised(&self.layout, &wanted.shown)?;
+        let results = sweep::unused_results(&self.layout, &wanted.trees)?;
         let logs = sweep::old_logs(&self.layout, options.keep_logs)?;
         let report = GcReport {
             materialised: materialised.len() as u64,
+            results: results.len() as u64,
             logs: logs.len() as u64,
             ..plan.report
         };
         if !options.dry_run {
             sweep::paths(&self.layout, &materialised)?;
+            sweep::paths(&self.layout, &results)?;
             sweep::objects(&self.layout, &plan)?;
             sweep::paths(&self.layout, &logs)?;
             sweep::stale_locks(&self.layout)?;

@@ -13,7 +13,7 @@ use crate::blobs::read_directory;
 use crate::error::{During, StoreError};
 use crate::hash::TreeId;
 use crate::inventory::Object;
-use crate::layout::{LOCKS, LOGS, Layout, MATERIALISED};
+use crate::layout::{LOCKS, LOGS, Layout, MATERIALISED, RESULTS};
 use crate::lock::BuildLock;
 use crate::order::{self, Children};
 use crate::sys;
@@ -85,7 +85,17 @@ pub(crate) fn unused_materialised(
     Ok(unused)
 }
 
-/// Whether a name below `mat/BOOT` begins with one of these trees.
+/// Copies for users of trees that no root names.
+pub(super) fn unused_results(
+    layout: &Layout,
+    used: &HashSet<TreeId>,
+) -> Result<Vec<String>, StoreError> {
+    let names = sys::names(layout.fd(), RESULTS).during("list", RESULTS)?;
+    let unused = names.iter().filter(|name| !shows(name, used));
+    Ok(unused.map(|name| format!("{RESULTS}/{name}")).collect())
+}
+
+/// Whether a name below `mat/BOOT` or `results` begins with one of these trees.
 fn shows(name: &str, trees: &HashSet<TreeId>) -> bool {
     let tree = name.get(..64).and_then(|hex| hex.parse().ok());
     tree.is_some_and(|tree| trees.contains(&tree))

@@ -3,7 +3,7 @@
 use super::{Check, LAYERS, MATERIALS, varies};
 use crate::derivation::Target;
 use crate::manifest::assemble::Manifest;
-use crate::manifest::interpolate::interpolate;
+use crate::manifest::interpolate::{Variables, interpolate};
 use crate::manifest::problem::Problem;
 use crate::manifest::reference::Kind;
 use crate::manifest::schema::{Compose, FileList, Package, Table};
@@ -182,9 +182,13 @@ impl<'m> Check<'m, '_> {
             .chain(package.patches.iter().flatten())
             .chain(files);
         for text in texts {
-            if let Err(problem) = interpolate(text, variables) {
-                self.problems.push(problem);
-            }
+            self.text(text, variables);
+        }
+    }
+
+    pub(super) fn text(&mut self, text: &At<String>, variables: Variables<'_>) {
+        if let Err(problem) = interpolate(text, variables) {
+            self.problems.push(problem);
         }
     }
 

@@ -1,9 +1,11 @@
 //! What must hold of root file systems, images, formats and boot checks.
 
 use super::{Check, LAYERS};
+use crate::derivation::Target;
+use crate::manifest::interpolate::Variables;
 use crate::manifest::problem::Problem;
 use crate::manifest::reference::Kind;
-use crate::manifest::schema::{BootCheck, Format, Image, Rootfs, Table};
+use crate::manifest::schema::{BootCheck, FileList, Format, Image, Rootfs, Table};
 use crate::manifest::span::At;
 
 impl<'m> Check<'m, '_> {
@@ -19,6 +21,9 @@ impl<'m> Check<'m, '_> {
         self.absolute(rootfs.links.iter().flat_map(Table::keys));
         self.absolute(rootfs.modes.iter().flat_map(Table::keys));
         for (path, file) in rootfs.files.iter().flatten() {
+            if let Some(from) = &file.from {
+                self.text(from, self.any_target());
+            }
             match (&file.from, &file.text) {
                 (Some(_), None) | (None, Some(_)) => {}
                 (Some(from), Some(_)) => {
@@ -42,6 +47,13 @@ impl<'m> Check<'m, '_> {
     }
 
     fn image(&mut self, image: &'m Image) {
+        for text in image.cmdline.iter().chain(&image.label) {
+            self.text(text, self.any_target());
+        }
+        if let Some(label) = image.label.as_ref().filter(|label| label.len() > 16) {
+            let message = format!("`{}` is too long for a label", label.value);
+            self.push(label.span, message, "expected at most 16 bytes");
+        }
         self.globs(image.remove.iter().flatten());
         if let Some(rootfs) = &image.rootfs {
             self.reference(rootfs, &[Kind::Rootfs]);
@@ -55,6 +67,16 @@ impl<'m> Check<'m, '_> {
     }
 
     pub(super) fn format(&mut self, format: &'m Format) {
+        let files = format.files.iter().flat_map(FileList::entries);
+        let texts = format
+            .env
+            .values()
+            .chain(&format.file)
+            .chain(&format.cmdline);
+        let paths = files.map(|(_, path)| path).chain([&format.script]);
+        for text in texts.chain(paths) {
+            self.text(text, self.any_target());
+        }
         self.root(&format.root);
         self.tools(&format.tools);
         self.environment(format.env.keys());
@@ -65,6 +87,10 @@ impl<'m> Check<'m, '_> {
     }
 
     pub(super) fn boot(&mut self, boot: &'m BootCheck) {
+        let texts = boot.input.iter().chain(&boot.cmdline);
+        for text in texts.chain([&boot.expect]) {
+            self.text(text, self.any_target());
+        }
         let Some(image) = self.reference(&boot.image, &[Kind::Image]) else {
             return;
         };
@@ -85,6 +111,11 @@ impl<'m> Check<'m, '_> {
                     .push(problem.suggest(format, known.iter().copied()));
             }
         }
+    }
+
+    /// Variables as they are for some target: what is checked is their names.
+    fn any_target(&self) -> Variables<'m> {
+        self.manifest.variables(Some(Target::X86_64))
     }
 
     pub(super) fn whole_image(&mut self, name: &At<String>, image: &'m Image) {

@@ -28,7 +28,7 @@ impl Evaluator<'_> {
             name: format!("source.{}", name.value),
             description: source.description.clone().unwrap_or_default(),
             target: None,
-            is_tool: false,
+            executed_on: None,
             builder: Builder::Fetch(fetch(source, pinned)),
             inputs: Vec::new(),
             outputs: vec![OUT.to_owned()],
@@ -42,7 +42,7 @@ impl Evaluator<'_> {
         source: &Source,
     ) -> Result<DerivationId, EvaluateError> {
         let path = source.path.as_ref().unwrap_or(name);
-        let place = scope.manifest.locate(path.span, path);
+        let place = scope.locate(path.span, path)?;
         let ignore = plain(source.ignore.iter().flatten());
         let tree = self.files.tree(&place, &ignore).map_err(|error| {
             let message = format!("cannot read the folder `{}`: {error}", path.value);
@@ -86,7 +86,7 @@ impl Evaluator<'_> {
             name: format!("seed.{}", name.value),
             description: seed.description.clone().unwrap_or_default(),
             target,
-            is_tool: target.is_none(),
+            executed_on: self.executed_on(target.is_none()),
             builder: Builder::Compose(Compose {
                 usr_merge: true,
                 skeleton: seed.is_root(),
@@ -108,7 +108,7 @@ impl Evaluator<'_> {
             name: format!("{}_{}.deb", package.name, package.version),
             description: String::new(),
             target: None,
-            is_tool: false,
+            executed_on: None,
             builder: Builder::Fetch(Fetch {
                 urls: vec![format!("debian:{}", package.path)],
                 first_seen: seed.first_seen.clone(),

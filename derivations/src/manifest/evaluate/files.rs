@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use kiln_store::hash::{ContentId, Digest, TreeId};
@@ -24,6 +24,9 @@ pub trait Files {
     /// A file; links are followed.
     fn read(&self, path: &Path) -> io::Result<FileBytes>;
 
+    /// The path without links in it.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
+
     /// The address of the tree that a folder makes. `ignore` holds globs of
     /// paths that are left out, matched with a leading `/`.
     fn tree(&self, path: &Path, ignore: &[String]) -> io::Result<TreeId>;
@@ -34,6 +37,10 @@ pub trait Files {
 pub struct Disk;
 
 impl Files for Disk {
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
+    }
+
     fn read(&self, path: &Path) -> io::Result<FileBytes> {
         let executable = fs::metadata(path)?.permissions().mode() & 0o100 != 0;
         Ok(FileBytes {

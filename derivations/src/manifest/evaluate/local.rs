@@ -31,18 +31,25 @@ impl Evaluator<'_> {
         (target, executable): (Option<Target>, Option<bool>),
     ) -> Result<bool, EvaluateError> {
         let written = scope.text(path, target)?;
-        let place = scope.manifest.locate(path.span, &written);
-        let FileBytes {
-            bytes,
-            executable: found,
-        } = self.files.read(&place).map_err(|error| {
+        let place = scope.locate(path.span, &written)?;
+        let unreadable = |error: std::io::Error| {
             let message = match error.kind() {
                 std::io::ErrorKind::NotFound => format!("there is no file `{written}`"),
                 _ => format!("cannot read `{written}`: {error}"),
             };
             let label = format!("looked for {}", place.display());
             scope.refuse(Problem::at(path.span, message, label))
-        })?;
+        };
+        if scope.manifest.confined.is_some() {
+            // A link in a stranger's repository must not lead out of it either.
+            let real = self.files.canonical(&place).map_err(unreadable)?;
+            let inside = scope.manifest.confine(path.span, &real);
+            inside.map_err(|problem| scope.refuse(problem))?;
+        }
+        let FileBytes {
+            bytes,
+            executable: found,
+        } = self.files.read(&place).map_err(unreadable)?;
         let executable = executable.unwrap_or(found);
         let file = LocalFile {
             name: name.to_owned(),
@@ -78,7 +85,7 @@ impl Evaluator<'_> {
             name,
             description: String::new(),
             target: None,
-            is_tool: false,
+            executed_on: None,
             builder: Builder::Local(Local { tree, origin }),
             inputs: Vec::new(),
             outputs: vec![OUT.to_owned()],

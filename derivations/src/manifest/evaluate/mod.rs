@@ -6,10 +6,10 @@
 //! [`Files`].
 //!
 //! - this module: requests, and the memo that the others build through.
-//! - [`fetched`]: sources and seeds.
-//! - [`local`]: recipe files as trees.
-//! - [`exec`]: packages and formats, their mounts and environment.
-//! - [`system`]: compositions, root file systems, images.
+//! - `fetched`: sources and seeds.
+//! - `local`: recipe files as trees.
+//! - `exec`: packages and formats, their mounts and environment.
+//! - `system`: compositions, root file systems, images.
 
 mod exec;
 mod fetched;
@@ -18,6 +18,7 @@ mod local;
 mod system;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::assemble::Manifest;
@@ -26,7 +27,7 @@ use super::lock::{Lock, LockOutOfDate, Stale};
 use super::problem::{ManifestError, Problem};
 use super::reference::{Found, Kind};
 use super::schema::{Attach, Runner};
-use super::span::At;
+use super::span::{At, Span};
 use crate::derivation::{Derivation, Input, OUT, Role, Target};
 use crate::graph::{DerivationId, Graph};
 pub use files::{Disk, FileBytes, Files, Ignore};
@@ -307,6 +308,12 @@ impl<'m> Scope<'m> {
             .map_err(|problem| self.refuse(problem))
     }
 
+    /// The place on this machine of a path that stands at `span`.
+    fn locate(self, span: Span, path: &str) -> Result<PathBuf, EvaluateError> {
+        let place = self.manifest.locate(span, path);
+        place.map_err(|problem| self.refuse(problem))
+    }
+
     fn out_of_date(self, kind: &'static str, name: &str, why: String) -> EvaluateError {
         EvaluateError::Lock(LockOutOfDate {
             changes: vec![Stale {
@@ -433,6 +440,11 @@ impl<'f> Evaluator<'f> {
                 "used by something that is not",
             ))
         })
+    }
+
+    /// Where an output is executed in builds, if it is.
+    fn executed_on(&self, is_executed: bool) -> Option<Target> {
+        is_executed.then_some(self.platform)
     }
 
     fn add(&mut self, derivation: Derivation) -> DerivationId {

@@ -38,7 +38,7 @@ impl Evaluator<'_> {
             name: name.value.clone(),
             description: compose.description.clone().unwrap_or_default(),
             target,
-            is_tool,
+            executed_on: self.executed_on(is_tool),
             builder: Builder::Compose(Compose {
                 usr_merge: compose.usr_merge.unwrap_or(false),
                 skeleton: compose.skeleton.unwrap_or(false),
@@ -107,7 +107,7 @@ impl Evaluator<'_> {
             name: format!("rootfs.{}", name.value),
             description: table.description.unwrap_or_default(),
             target: Some(target),
-            is_tool: false,
+            executed_on: None,
             builder: Builder::Rootfs(rootfs),
             inputs,
             outputs: vec![OUT.to_owned()],
@@ -155,7 +155,7 @@ impl Evaluator<'_> {
             name: format!("{}.tar", of.name),
             description: String::new(),
             target: of.target,
-            is_tool: false,
+            executed_on: None,
             builder: Builder::Archive,
             inputs: vec![Input {
                 derivation: rootfs,
@@ -210,7 +210,7 @@ impl Evaluator<'_> {
             name: format!("image.{}", name.value),
             description: image.description.unwrap_or_default(),
             target: Some(target),
-            is_tool: false,
+            executed_on: None,
             builder: Builder::Compose(Compose {
                 remove: plain(image.remove.iter().flatten()),
                 ..Compose::default()

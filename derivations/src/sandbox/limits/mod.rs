@@ -73,7 +73,7 @@ impl Monitor {
     pub(super) fn sample(&mut self, pid_one: Option<i32>) -> Option<Limit> {
         let start = Instant::now();
         let mut pause = LONGEST_PAUSE;
-        let mut passed = self.cgroup.as_ref().and_then(Cgroup::passed);
+        let mut passed = self.passed_in_kernel();
         if let (None, Some(pid_one)) = (&self.cgroup, pid_one) {
             let enough_bytes = self.limits.memory_bytes;
             let usage = self.tree(pid_one).map(|tree| tree.usage(enough_bytes));
@@ -96,9 +96,8 @@ impl Monitor {
         passed
     }
 
-    /// After the last process is gone: a limit that the kernel enforced by
-    /// itself, or that was passed between the last sample and the end.
-    pub(super) fn at_the_end(&mut self) -> Option<Limit> {
+    /// The limit that the kernel enforced by itself, if it did.
+    pub(super) fn passed_in_kernel(&self) -> Option<Limit> {
         self.cgroup.as_ref().and_then(Cgroup::passed)
     }
 
