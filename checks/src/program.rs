@@ -32,7 +32,16 @@ fn build() -> PathBuf {
     let target = directory
         .parent()
         .expect("a profile is in a target directory");
-    let status = Command::new(cargo)
+    let mut build = Command::new(cargo);
+    // What cargo says about this package is for this package: build scripts
+    // look at it, and would make dependencies be built anew each time.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(name);
+        }
+    }
+    let status = build
         .args([
             "build",
             "--quiet",

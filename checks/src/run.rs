@@ -69,7 +69,9 @@ impl Kiln {
         let scratch = Scratch::of_user();
         // The user may not be able to get to where the binary was built.
         let binary = scratch.join("kiln");
-        fs::copy(program::kiln(), &binary).expect("kiln can be copied");
+        if fs::hard_link(program::kiln(), &binary).is_err() {
+            fs::copy(program::kiln(), &binary).expect("kiln can be copied");
+        }
         let mut kiln = Self::with(&binary, scratch, directory, store);
         kiln.ways.is_user = true;
         kiln.command.env("HOME", directory);
