@@ -52,6 +52,11 @@ impl Process {
         self.pidfd.as_fd()
     }
 
+    /// Whether it waits for something in the kernel.
+    pub(super) fn is_asleep(&self) -> bool {
+        status_line(self.pid, "State:").is_some_and(|state| state.starts_with('S'))
+    }
+
     pub(super) fn kill(&self) {
         // It can only fail because the process is gone.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
@@ -108,11 +113,19 @@ impl Process {
     }
 }
 
-/// Whether `pid` is the second process of its innermost pid namespace.
-pub(super) fn is_second(pid: i32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    line.and_then(|pids| pids.split_whitespace().last()) == Some("2")
+/// The pid of `pid` in its innermost pid namespace; `None` when it is gone.
+pub(super) fn innermost_pid(pid: i32) -> Option<i32> {
+    status_line(pid, "NSpid:")?
+        .split_whitespace()
+        .last()?
+        .parse()
+        .ok()
+}
+
+fn status_line(pid: i32, key: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    Some(line.trim().into())
 }
 
 /// Orphans of this process's children become its own children.

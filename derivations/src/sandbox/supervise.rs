@@ -29,7 +29,7 @@ use super::error::{Doing, SandboxError};
 use super::launch::{Go, Job};
 use super::limits::Monitor;
 use super::log::Log;
-use super::process::{Process, Used, is_second, timespec};
+use super::process::{Process, Used, innermost_pid, timespec};
 use super::report::Reports;
 use super::request::{Exit, HostUser, Limit, Limits, Outcome, SandboxRequest};
 use super::rlimits;
@@ -375,8 +375,11 @@ impl Running<'_> {
 }
 
 /// Whether only others are left of the sandbox. The builder is its second
-/// process; those that it left behind, pid 1 has adopted.
+/// process; those that it left behind, pid 1 has adopted. Pid 1 sleeps only to
+/// wait for its children, so when it does after the builder was waited for,
+/// it has told bubblewrap the builder's end.
 fn builder_has_left(pid_one: &Process) -> bool {
+    let is_other = |pid| innermost_pid(pid).is_some_and(|inside| inside != 2);
     let children = pid_one.children().unwrap_or_default();
-    !children.is_empty() && !children.into_iter().any(is_second)
+    !children.is_empty() && children.into_iter().all(is_other) && pid_one.is_asleep()
 }

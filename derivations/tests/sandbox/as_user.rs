@@ -5,8 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::pinned;
-use crate::support::{bwrap_path, is_root};
+use crate::support::{bwrap_place, is_root};
 
 /// Not that of the sandboxes: this one owns the tests' own files.
 const USER_ID: u32 = 61_234;
@@ -17,7 +16,6 @@ fn the_same_holds_for_an_ordinary_user() {
         // Then everything else in this program was just run as one.
         return;
     }
-    bwrap_path();
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let program = directory.path().join("tests");
@@ -25,7 +23,7 @@ fn the_same_holds_for_an_ordinary_user() {
     let output = Command::new(&program)
         .args(["--test-threads=2"])
         .env("TMPDIR", directory.path())
-        .envs(pinned::for_another_user())
+        .env("KILN_TEST_BWRAP", bwrap_place())
         .current_dir(directory.path())
         .uid(USER_ID)
         .gid(USER_ID)

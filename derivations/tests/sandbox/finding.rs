@@ -1,14 +1,12 @@
 //! Which bubblewrap, and how a missing one is told.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
 
 use kiln_derivations::sandbox::probe::{Lack, check};
 use kiln_derivations::sandbox::{Bwrap, CancelToken, Exit, run};
 
-use crate::support::{Kiln, bwrap, bwrap_path};
+use crate::support::{Kiln, bwrap, pinned_root};
 
 #[test]
 fn the_one_here_works() {
@@ -35,25 +33,10 @@ fn one_without_the_options_is_not_used() {
     }
 }
 
-/// A root as composed from a distribution's packages: only files, and links
-/// that stay within.
 #[test]
 fn a_pinned_one_runs_through_its_own_loader() {
     let kiln = Kiln::script("echo pinned; tr '\\0' ' ' < /proc/1/cmdline | sed 's/ .*//'");
-    let root = kiln.directory.path().join("pinned");
-    fs::create_dir_all(root.join("usr/bin")).unwrap();
-    fs::copy(bwrap_path(), root.join("usr/bin/bwrap")).unwrap();
-    let ldd = Command::new("ldd").arg(bwrap_path()).output().unwrap();
-    let text = String::from_utf8(ldd.stdout).unwrap();
-    let multiarch = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-    fs::create_dir_all(root.join(&multiarch)).unwrap();
-    symlink("usr/lib", root.join("lib")).unwrap();
-    for library in text.split_whitespace().filter(|word| word.starts_with('/')) {
-        let name = Path::new(library).file_name().unwrap();
-        fs::copy(library, root.join(&multiarch).join(name)).unwrap();
-    }
-    kiln.hand_over(&root);
-
+    let root = pinned_root(&kiln);
     let pinned = Bwrap::pinned(&root).unwrap();
     check(&pinned, kiln.request.host_user).unwrap();
     let mut log = Vec::new();

@@ -1,10 +1,10 @@
 //! The pinned bubblewrap of this repository's own manifest, for machines that
 //! have none: fetched and composed by kiln itself, with no sandbox needed.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
-use std::{env, fs};
 
 use kiln_derivations::build::error::{BuildError, FailureClass};
 use kiln_derivations::cancel::Cancel;
@@ -17,28 +17,11 @@ use kiln_derivations::realise::execute::{Options, execute};
 use kiln_derivations::realise::world::Machine;
 use kiln_store::store::{OpenOptions, Store};
 
-/// Tells a test that runs again as another user where the root is.
-const ROOT_VARIABLE: &str = "KILN_TEST_BWRAP_ROOT";
-
 static ROOT: OnceLock<PathBuf> = OnceLock::new();
-
-/// The directory if some test needed it; else a path that nothing lies below.
-pub(crate) fn root_if_made() -> &'static Path {
-    ROOT.get()
-        .map_or(Path::new("/nonexistent"), PathBuf::as_path)
-}
 
 /// A directory with bubblewrap and its libraries, made once for all tests.
 pub(crate) fn root() -> &'static Path {
-    ROOT.get_or_init(|| match env::var_os(ROOT_VARIABLE) {
-        Some(root) => root.into(),
-        None => make(),
-    })
-}
-
-/// What a run as another user is told, so that it need not fetch once more.
-pub(crate) fn for_another_user() -> Option<(&'static str, &'static Path)> {
-    ROOT.get().map(|root| (ROOT_VARIABLE, root.as_path()))
+    ROOT.get_or_init(make)
 }
 
 fn make() -> PathBuf {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -54,26 +54,54 @@ pub(crate) fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// The bubblewrap that is named, else the machine's, else the pinned one; a test
-/// without any fails.
-pub(crate) fn bwrap_path() -> PathBuf {
+/// What `KILN_TEST_BWRAP` names, else the host's, else the pinned one: a program,
+/// or a directory that holds a whole root with bubblewrap. A test without fails.
+pub(crate) fn bwrap_place() -> PathBuf {
     if let Some(path) = std::env::var_os("KILN_TEST_BWRAP") {
         return path.into();
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     match Bwrap::in_path(&path) {
         Some(bwrap) => bwrap.program().into(),
-        None => crate::pinned::root().join("usr/bin/bwrap"),
+        None => crate::pinned::root().into(),
     }
 }
 
+/// The bubblewrap to test with.
 pub(crate) fn bwrap() -> Bwrap {
-    let path = bwrap_path();
-    match path.strip_prefix(crate::pinned::root_if_made()) {
-        Ok(_) => Bwrap::pinned(crate::pinned::root()),
-        Err(_) => Bwrap::host(&path),
+    let place = bwrap_place();
+    let found = if place.is_dir() {
+        Bwrap::pinned(&place)
+    } else {
+        Bwrap::host(&place)
+    };
+    found.expect("bubblewrap is there")
+}
+
+/// A root with bubblewrap in it, as composed from a distribution's packages:
+/// only files, and links that stay within. It belongs to the builder's uid.
+pub(crate) fn pinned_root(kiln: &Kiln) -> PathBuf {
+    let (place, root) = (bwrap_place(), kiln.directory.path().join("pinned"));
+    if place.is_dir() {
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args([&place, &root])
+            .status()
+            .unwrap();
+        assert!(copied.success());
+    } else {
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        fs::copy(&place, root.join("usr/bin/bwrap")).unwrap();
+        let libraries = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+        fs::create_dir_all(root.join(&libraries)).unwrap();
+        symlink("usr/lib", root.join("lib")).unwrap();
+        for library in libraries_of(&place) {
+            let name = library.file_name().unwrap();
+            fs::copy(&library, root.join(&libraries).join(name)).unwrap();
+        }
     }
-    .expect("bubblewrap is a program")
+    kiln.hand_over(&root);
+    root
 }
 
 impl Kiln {
@@ -206,20 +234,29 @@ fn fill_root(root: &Path) {
     install(root, &std::env::current_exe().unwrap(), "bin/attacker");
 }
 
-/// Copies a program and the libraries that `ldd` names for it.
+/// Copies a program and its libraries.
 fn install(root: &Path, program: &Path, name: &str) {
     fs::copy(program, root.join(name)).unwrap();
     fs::set_permissions(root.join(name), fs::Permissions::from_mode(0o555)).unwrap();
-    let ldd = Command::new("ldd")
-        .arg(program)
-        .output()
-        .expect("the tests need ldd (libc-bin)");
-    let text = String::from_utf8_lossy(&ldd.stdout).into_owned();
-    for library in text.split_whitespace().filter(|word| word.starts_with('/')) {
-        let copy = root.join(library.trim_start_matches('/').trim_end_matches(':'));
+    for library in libraries_of(program) {
+        let copy = root.join(library.strip_prefix("/").unwrap());
         if !copy.exists() {
             fs::create_dir_all(copy.parent().unwrap()).unwrap();
             fs::copy(library, copy).unwrap();
         }
     }
+}
+
+/// The loader and the libraries that `ldd` names.
+fn libraries_of(program: &Path) -> Vec<PathBuf> {
+    let ldd = Command::new("ldd")
+        .arg(program)
+        .output()
+        .expect("the tests need ldd (libc-bin)");
+    let text = String::from_utf8(ldd.stdout).unwrap();
+    let paths = text.split_whitespace().filter(|word| word.starts_with('/'));
+    paths
+        .map(|path| PathBuf::from(path.trim_end_matches(':')))
+        .filter(|path| path.is_file())
+        .collect()
 }
