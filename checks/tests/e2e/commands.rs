@@ -23,7 +23,7 @@ fn every_json_document_is_as_its_schema_says() {
     let schema: Value = serde_json::from_str(&kiln(&["schema", "json"]).stdout).expect("JSON");
     for (name, args) in [
         ("build", &["build", "minsys", "--no-result"][..]),
-        ("build-dry-run", &["build", "minsys", "--dry-run"]),
+        ("plan", &["build", "minsys", "--dry-run"]),
         ("boot", &["boot", "minsys"]),
         ("gc", &["gc", "--dry-run"]),
         ("gc-roots", &["gc", "--list-roots"]),
