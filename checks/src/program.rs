@@ -25,7 +25,7 @@ pub fn kiln() -> &'static Path {
 fn build() -> PathBuf {
     let directory = profile_directory();
     let profile = match directory.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => "dev",
+        Some("debug") | None => "test",
         Some(other) => other,
     };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -41,15 +41,11 @@ fn build() -> PathBuf {
             build.env_remove(name);
         }
     }
+    // The whole workspace with its tests, as it was built to get here: a part of
+    // it would have other features, and so other dependencies to build.
     let status = build
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "kiln",
-            "--profile",
-            profile,
-        ])
+        .args(["test", "--workspace", "--no-run", "--quiet"])
+        .args(["--profile", profile])
         .arg("--target-dir")
         .arg(target)
         .current_dir(repository())
