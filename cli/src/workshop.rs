@@ -394,7 +394,11 @@ fn machine_error(error: &CliError) -> BuildError {
         CliError::Said(_) => "it could not be made ready".to_owned(),
         other => other.to_string(),
     };
-    BuildError::new(FailureClass::Sandbox, text)
+    let class = match error.status() {
+        ExitStatus::Interrupted => FailureClass::Cancelled,
+        _ => FailureClass::Sandbox,
+    };
+    BuildError::new(class, text)
 }
 
 fn interrupted() -> CliError {

@@ -55,13 +55,26 @@ impl Store {
 }
 
 impl LogWriter {
-    /// Ends the log and compresses it.
+    /// Ends the log and compresses it. If that fails, neither form of it stays:
+    /// most likely it is its room that is needed.
     pub fn finish(self) -> Result<(), StoreError> {
         let to = compressed(&self.path);
         let temporary = self.path.with_extension("tmp");
-        compress(&self.path, &temporary).during("compress", &self.path)?;
-        fs::rename(&temporary, &to).during("rename to", &to)?;
+        let compressed = compress(&self.path, &temporary)
+            .during("compress", &self.path)
+            .and_then(|()| fs::rename(&temporary, &to).during("rename to", &to));
+        if compressed.is_err() {
+            let _ = fs::remove_file(&temporary);
+            self.discard();
+            return compressed;
+        }
         fs::remove_file(&self.path).during("remove", &self.path)
+    }
+
+    /// Removes the log.
+    pub fn discard(self) {
+        // Should it stay, the next build of the action replaces it.
+        let _ = fs::remove_file(&self.path);
     }
 }
 

@@ -9,6 +9,7 @@
 //! A failed build leaves its scratch directory for `kiln shell --failed`.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -18,7 +19,7 @@ use kiln_store::materialise::Checkout;
 use kiln_store::realisation::OutputMap;
 use kiln_store::scratch::BuildDir;
 use kiln_store::store::Store;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, fstatvfs, openat};
 
 use super::error::{BuildError, FailureClass};
 use super::log::BuildLog;
@@ -162,9 +163,17 @@ pub fn build(host: &Host<'_>, job: &Job<'_>, exec: &Exec) -> Result<Built, Build
         };
         sandbox::run(host.bwrap, &prepared.request, &mut on_output, job.cancel)
     };
-    let outcome = outcome.map_err(|error| sandbox_error(&error))?;
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            log.discard();
+            return Err(sandbox_error(&error));
+        }
+    };
+    let failure = failure(job, &outcome, &prepared.request.limits)
+        .map(|failure| blame_full_disk(failure, &prepared.scratch));
     let tail = log.finish()?;
-    if let Some(failure) = failure(job, &outcome, &prepared.request.limits) {
+    if let Some(failure) = failure {
         return Err(keep(job, prepared.scratch, failure, tail));
     }
     match capture_outputs(host.store, job, exec, &prepared) {
@@ -181,12 +190,34 @@ pub fn build(host: &Host<'_>, job: &Job<'_>, exec: &Exec) -> Result<Built, Build
     }
 }
 
-/// Keeps the scratch directory of a failed build, unless it was only stopped.
-fn keep(job: &Job<'_>, scratch: BuildDir, failure: BuildError, tail: Vec<String>) -> BuildError {
-    if failure.class == FailureClass::Cancelled {
+/// With less than this nobody builds anything.
+const FULL_BELOW_BYTES: u64 = 1 << 20;
+
+/// A script that fails on a full disk seldom says so in a way that can be told
+/// from any other failure.
+fn blame_full_disk(failure: BuildError, scratch: &BuildDir) -> BuildError {
+    let full = fstatvfs(scratch.fd()).is_ok_and(|disk| {
+        let no_inodes = disk.f_files > 0 && disk.f_favail == 0;
+        no_inodes || disk.f_bavail.saturating_mul(disk.f_frsize) < FULL_BELOW_BYTES
+    });
+    if failure.class != FailureClass::Exit || !full {
         return failure;
     }
-    let kept = scratch.keep_failed(&failed_name(job)).ok();
+    let text = "and the disk of the store is full: No space left on device";
+    BuildError::new(
+        FailureClass::DiskFull,
+        format!("{}, {text}", failure.message),
+    )
+}
+
+/// Keeps the scratch directory of a failed build, unless it was only stopped or
+/// its room is needed.
+fn keep(job: &Job<'_>, scratch: BuildDir, failure: BuildError, tail: Vec<String>) -> BuildError {
+    let kept = match failure.class {
+        FailureClass::Cancelled => return failure,
+        FailureClass::DiskFull => None,
+        _ => scratch.keep_failed(&failed_name(job)).ok(),
+    };
     BuildError {
         log_tail: tail,
         kept,
@@ -330,14 +361,23 @@ fn import_error(name: &str, error: ImportError) -> BuildError {
 
 fn sandbox_error(error: &dyn std::error::Error) -> BuildError {
     let mut text = error.to_string();
+    let mut class = FailureClass::Sandbox;
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(&format!(": {error}"));
+        if error.downcast_ref().is_some_and(is_disk_full) {
+            class = FailureClass::DiskFull;
+        }
         cause = error.source();
     }
-    BuildError::new(FailureClass::Sandbox, text)
+    BuildError::new(class, text)
 }
 
-fn machine(what: &str, error: &std::io::Error) -> BuildError {
+fn is_disk_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
+fn machine(what: &str, error: &io::Error) -> BuildError {
     BuildError::new(FailureClass::Machine, format!("{what}: {error}"))
 }

@@ -64,4 +64,9 @@ impl BuildLog {
         self.writer.finish().map_err(store_error)?;
         Ok(self.tail.into())
     }
+
+    /// Removes the log of a build that the machine failed, not its builder.
+    pub fn discard(self) {
+        self.writer.discard();
+    }
 }

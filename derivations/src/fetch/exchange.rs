@@ -20,6 +20,7 @@ use super::forward;
 const MAX_REDIRECTS: usize = 10;
 
 /// Keeps connections open between files.
+#[derive(Clone)]
 pub(super) struct Agents {
     direct: Agent,
     forwarding: Agent,

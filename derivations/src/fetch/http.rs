@@ -5,19 +5,16 @@
 //! when its file has changed meanwhile. A part from an earlier run or another
 //! mirror has none; there only the hash of the whole file tells.
 
-use std::io::Read;
 use std::time::{Duration, Instant};
 
-use ureq::Body;
 use ureq::http::{Response, header};
 
+use super::arrival::{Arrival, Arrivals, Question, Stopped};
 use super::config::{Proxies, Timeouts};
 use super::error::{FetchError, Problem, Stop};
-use super::exchange::{Agents, From, get};
+use super::exchange::Agents;
 use super::part::Part;
 use super::progress::{Cancel, FetchProgress};
-
-const BUFFER_BYTES: usize = 64 << 10;
 
 /// What a try needs to know.
 pub(super) struct Try<'a> {
@@ -45,11 +42,8 @@ impl Try<'_> {
         part: &mut Part,
         validator: &mut Option<String>,
     ) -> Result<(), Stop> {
-        let from = From {
-            offset: part.length(),
-            validator: validator.as_deref(),
-        };
-        let response = get(agents, self.proxies, self.debian, self.url, from)?;
+        let arrivals = self.ask(agents, part.length(), validator.clone())?;
+        let response = self.head(&arrivals)?;
         match response.status().as_u16() {
             200 => part.clear()?,
             206 => self.check_range(&response, part)?,
@@ -72,12 +66,43 @@ impl Try<'_> {
         }
         *validator = strong_validator(&response);
         self.check_length(&response, part.length())?;
-        self.copy(response, part)
+        self.copy(&arrivals, part)
+    }
+
+    fn ask(
+        &self,
+        agents: &Agents,
+        offset: u64,
+        validator: Option<String>,
+    ) -> Result<Arrivals, Problem> {
+        let question = Question {
+            agents: agents.clone(),
+            proxies: self.proxies.clone(),
+            debian: self.debian,
+            url: self.url.to_owned(),
+            offset,
+            validator,
+        };
+        Arrivals::of(question).map_err(|source| Problem::Local { source })
+    }
+
+    fn head(&self, arrivals: &Arrivals) -> Result<Response<()>, Stop> {
+        match arrivals.next(self.cancel) {
+            Ok(Arrival::Head(head)) => Ok(head?),
+            // Its thread ended without a word.
+            Ok(Arrival::Body(_)) => Err(self.truncated(0, None).into()),
+            Err(Stopped) => Err(self.cancelled()),
+        }
+    }
+
+    fn cancelled(&self) -> Stop {
+        let name = self.name.to_owned();
+        FetchError::Cancelled { name }.into()
     }
 
     /// A partial answer has to begin where the part ends, and to belong to a
     /// file of the right size.
-    fn check_range(&self, response: &Response<Body>, part: &mut Part) -> Result<(), Stop> {
+    fn check_range(&self, response: &Response<()>, part: &mut Part) -> Result<(), Stop> {
         let range = text(response, header::CONTENT_RANGE).unwrap_or_default();
         let parsed = range
             .strip_prefix("bytes ")
@@ -108,7 +133,7 @@ impl Try<'_> {
     }
 
     /// What is announced to have the wrong size is not worth the transfer.
-    fn check_length(&self, response: &Response<Body>, offset: u64) -> Result<(), Problem> {
+    fn check_length(&self, response: &Response<()>, offset: u64) -> Result<(), Problem> {
         let length = text(response, header::CONTENT_LENGTH);
         let Some(length) = length.and_then(|length| length.parse::<u64>().ok()) else {
             return Ok(());
@@ -124,33 +149,27 @@ impl Try<'_> {
         }
     }
 
-    fn copy(&self, response: Response<Body>, part: &mut Part) -> Result<(), Stop> {
-        let mut body = response.into_body().into_reader();
-        let mut buffer = vec![0; BUFFER_BYTES];
+    fn copy(&self, arrivals: &Arrivals, part: &mut Part) -> Result<(), Stop> {
         let mut speed = Speed::new(self.timeouts);
         loop {
-            if self.cancel.is_cancelled() {
-                return Err(FetchError::Cancelled {
-                    name: self.name.to_owned(),
-                }
-                .into());
-            }
-            let length = match body.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(length) => length,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => {
+            let bytes = match arrivals.next(self.cancel) {
+                Ok(Arrival::Body(Ok(bytes))) if bytes.is_empty() => break,
+                Ok(Arrival::Body(Ok(bytes))) => bytes,
+                Ok(Arrival::Body(Err(error))) => {
                     let reason = error.to_string();
                     return Err(self.truncated(part.length(), Some(&reason)).into());
                 }
+                Ok(Arrival::Head(_)) => unreachable!("an answer has one head"),
+                Err(Stopped) => return Err(self.cancelled()),
             };
-            if part.length() + length as u64 > self.limit_bytes {
+            let length = bytes.len() as u64;
+            if part.length() + length > self.limit_bytes {
                 part.clear()?;
                 return Err(self.endless().into());
             }
-            part.append(&buffer[..length])?;
+            part.append(&bytes)?;
             self.progress.advanced(self.name, part.length());
-            speed.count(length as u64)?;
+            speed.count(length)?;
         }
         match self.size {
             Some(size) if part.length() < size => Err(self.truncated(part.length(), None).into()),
@@ -174,14 +193,14 @@ impl Try<'_> {
 }
 
 /// Only a strong ETag may be used to continue a file (RFC 9110, 13.1.5).
-fn strong_validator(response: &Response<Body>) -> Option<String> {
+fn strong_validator(response: &Response<()>) -> Option<String> {
     text(response, header::ETAG)
         .filter(|tag| !tag.starts_with("W/"))
         .or_else(|| text(response, header::LAST_MODIFIED))
         .map(str::to_owned)
 }
 
-fn text(response: &Response<Body>, name: header::HeaderName) -> Option<&str> {
+fn text(response: &Response<()>, name: header::HeaderName) -> Option<&str> {
     response.headers().get(name)?.to_str().ok()
 }
 

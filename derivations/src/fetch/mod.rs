@@ -5,7 +5,8 @@
 //!    machine's own archives, the manifest's mirrors, the dated snapshots.
 //! 2. One place is tried at a time. [`http`] appends to a `.part` file; what is
 //!    temporary is retried with growing pauses, what is not is left for the
-//!    next place. What went wrong is kept for the final [`FetchError`].
+//!    next place. What went wrong is kept for the final [`FetchError`]. Whoever
+//!    asks to stop need not wait for a server ([`arrival`]).
 //! 3. A complete file is read again from the start and compared by size and
 //!    hash ([`verify`]). Only then does it get its final name: its sha256.
 //!
@@ -29,6 +30,7 @@
 //! [`git`] trees into.
 
 mod apt;
+mod arrival;
 mod candidate;
 mod config;
 mod error;
