@@ -52,6 +52,28 @@ impl Scratch {
     }
 }
 
+impl Drop for Scratch {
+    /// A store has directories that nobody may write. That keeps an ordinary
+    /// user from removing what is in them.
+    fn drop(&mut self) {
+        if !is_root() {
+            open_directories(self.path());
+        }
+    }
+}
+
+/// Lets the owner remove what is in a directory and below. What fails here
+/// stays behind, which is no reason to fail a check that is over.
+fn open_directories(directory: &Path) {
+    let _ = fs::set_permissions(directory, Permissions::from_mode(0o755));
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_directories(&entry.path());
+        }
+    }
+}
+
 impl Default for Scratch {
     fn default() -> Self {
         Self::new()
