@@ -94,7 +94,7 @@ const DIRECTORIES: [&str; 13] = [
 ];
 
 /// The directories on the way to what a builder sees.
-const TRAVERSED: [&str; 3] = [".", MATERIALISED, BUILD];
+const TRAVERSED: [&str; 4] = [".", MATERIALISED, BUILD, FAILED];
 
 /// A store's directory, open, of a version that is understood.
 #[derive(Debug)]
