@@ -16,6 +16,7 @@ pub mod compose;
 pub mod debian;
 pub mod derivation;
 pub mod event;
+pub mod explain;
 pub mod fetch;
 pub mod graph;
 pub mod image;
