@@ -17,22 +17,25 @@ use kiln_derivations::debian::keyring::Keyring;
 use kiln_derivations::debian::packages::Index;
 use kiln_derivations::debian::release::Release;
 use kiln_derivations::debian::{relation as relations, sources};
+use kiln_derivations::explain as explanation;
 use kiln_derivations::image::meta as metadata;
 use kiln_derivations::manifest::assemble::Assembly;
 use kiln_derivations::manifest::{Lock, parse};
-use kiln_store::objects::Memory;
+use kiln_store::hash::TreeId;
+use kiln_store::objects::{Memory, Objects};
 use kiln_store::realisation::SignedRealisation;
-use kiln_store::tree::Directory;
+use kiln_store::tree::{Directory, Entry, Name, Node};
 
 /// Gives bytes to one parser.
 pub type Target = fn(&[u8]);
 
 /// All of them by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("ar", ar_archive),
     ("deb", deb),
     ("directory", directory),
     ("elf", elf),
+    ("explain", explain),
     ("index", index),
     ("lock", lock),
     ("manifest", manifest),
@@ -83,6 +86,45 @@ pub fn directory(bytes: &[u8]) {
 pub fn elf(bytes: &[u8]) {
     let _ = link_check::shebang(bytes);
     let _ = link_check::elf_links(bytes);
+}
+
+/// Two trees of a file each: the second file is the first with two bytes
+/// changed, at places and in ways that the first eight bytes say.
+pub fn explain(bytes: &[u8]) {
+    let Some((edits, expected)) = bytes.split_first_chunk::<8>() else {
+        return;
+    };
+    let mut got = expected.to_vec();
+    for edit in edits.chunks(4) {
+        let at = usize::from(edit[0]) | usize::from(edit[1]) << 8 | usize::from(edit[2]) << 16;
+        if let Some(byte) = got.get_mut(at) {
+            *byte ^= edit[3];
+        }
+    }
+    let objects = Memory::default();
+    let (a, b) = (single(&objects, expected), single(&objects, &got));
+    let limits = explanation::Limits {
+        max_unpacked_bytes: 1 << 20,
+        max_entries: 1000,
+        ..explanation::Limits::default()
+    };
+    let windows = explanation::Windows::default();
+    let found = explanation::compare(&objects, &a, &b, &windows, &limits).expect("memory");
+    assert_eq!(found.differences.is_empty(), expected == got);
+    let _ = found.to_string();
+}
+
+/// A tree of one file.
+fn single(objects: &Memory, mut content: &[u8]) -> TreeId {
+    let (content, size) = objects.put_file(&mut content, false).expect("memory");
+    let node = Node::File {
+        content,
+        size,
+        executable: false,
+    };
+    let name = Name::new("file").expect("a name");
+    let directory = Directory::new(vec![Entry { name, node }]).expect("one entry");
+    objects.put_directory(&directory).expect("memory")
 }
 
 /// A package list, and the same bytes as a source list.

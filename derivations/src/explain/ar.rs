@@ -35,7 +35,9 @@ pub(super) fn compare(look: &mut Look<'_>, pair: Pair<'_>) -> Option<()> {
             expected: expected.symbols,
             got: got.symbols,
         };
-        look.within(Place::part("symbol table"), |look| opaque::compare(look, tables));
+        look.within(Place::part("symbol table"), |look| {
+            opaque::compare(look, tables)
+        });
     }
     Some(())
 }
@@ -90,7 +92,10 @@ fn parse<'a>(look: &mut Look<'_>, bytes: &'a [u8]) -> Option<Archive<'a>> {
 fn fields(header: &[u8]) -> Option<Vec<Field>> {
     let number = |range: std::ops::Range<usize>, radix| number(&header[range], radix);
     Some(vec![
-        Field::new("date", Value::Time(i64::try_from(number(16..28, 10)?).ok()?)),
+        Field::new(
+            "date",
+            Value::Time(i64::try_from(number(16..28, 10)?).ok()?),
+        ),
         Field::new("uid", Value::Owner(number(28..34, 10)?)),
         Field::new("gid", Value::Owner(number(34..40, 10)?)),
         Field::new("mode", Value::Mode(number(40..48, 8)?)),
@@ -162,9 +167,15 @@ mod tests {
         );
         let date = found.at(&["member `a.o`"]);
         assert_eq!(date.what, field("date"));
-        assert!(matches!(date.clues[..], [Clue::TimeOfBuild { .. }, Clue::ModTime]));
+        assert!(matches!(
+            date.clues[..],
+            [Clue::TimeOfBuild { .. }, Clue::ModTime]
+        ));
         let owner = found.at(&["member `b.o`"]);
-        assert_eq!((&owner.what, &owner.clues[..]), (&field("uid"), &[Clue::Owner][..]));
+        assert_eq!(
+            (&owner.what, &owner.clues[..]),
+            (&field("uid"), &[Clue::Owner][..])
+        );
     }
 
     #[test]

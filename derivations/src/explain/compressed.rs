@@ -106,7 +106,10 @@ fn gzip_fields(bytes: &[u8]) -> Option<Vec<Field>> {
     let [_, _, _, flags, m0, m1, m2, m3, extra_flags, system] = *header;
     let mut fields = vec![
         Field::new("flags", Value::Number(u64::from(flags))),
-        Field::new("mtime", Value::Time(i64::from(u32::from_le_bytes([m0, m1, m2, m3])))),
+        Field::new(
+            "mtime",
+            Value::Time(i64::from(u32::from_le_bytes([m0, m1, m2, m3]))),
+        ),
         Field::new("level", Value::Number(u64::from(extra_flags))),
         Field::new("operating system", Value::Number(u64::from(system))),
     ];
@@ -165,7 +168,10 @@ pub(super) mod tests {
         assert!(matches!(found.only().clues[0], Clue::TemporaryName { .. }));
 
         let system = |number| gzip(b"x", 6, |b| b.operating_system(number));
-        assert_eq!(field(&contents(&system(3), &system(255))), "operating system");
+        assert_eq!(
+            field(&contents(&system(3), &system(255))),
+            "operating system"
+        );
     }
 
     #[test]
@@ -173,7 +179,10 @@ pub(super) mod tests {
         let (one, two) = (b"the first line\none\n", b"the first line\ntwo\n");
         let check = |name: &str, pack: &dyn Fn(&[u8]) -> Vec<u8>| {
             let found = contents(&pack(one), &pack(two));
-            assert_eq!(found.only().inside, [format!("in the {name}"), "line 2".to_owned()]);
+            assert_eq!(
+                found.only().inside,
+                [format!("in the {name}"), "line 2".to_owned()]
+            );
         };
         check("gzip", &|text| gzip(text, 6, |b| b));
         check("zstd", &|text| zstd::encode_all(text, 3).expect("memory"));
@@ -218,13 +227,20 @@ pub(super) mod tests {
 
     #[test]
     fn opens_only_so_many_within_each_other() {
-        let deep = |content: &[u8]| (0..20).fold(content.to_vec(), |inner, _| gzip(&inner, 6, |b| b));
+        let deep =
+            |content: &[u8]| (0..20).fold(content.to_vec(), |inner, _| gzip(&inner, 6, |b| b));
         let found = contents(&deep(b"one\n"), &deep(b"two\n"));
         assert_eq!(found.cut.len(), 1, "{found:?}");
-        assert_eq!(found.differences[0].inside.len(), Limits::default().max_depth);
+        assert_eq!(
+            found.differences[0].inside.len(),
+            Limits::default().max_depth
+        );
         let few = |content: &[u8]| (0..9).fold(content.to_vec(), |inner, _| gzip(&inner, 6, |b| b));
         let found = contents(&few(b"one\n"), &few(b"two\n"));
-        assert_eq!(found.only().inside.last().map(String::as_str), Some("line 1"));
+        assert_eq!(
+            found.only().inside.last().map(String::as_str),
+            Some("line 1")
+        );
     }
 
     #[test]

@@ -28,7 +28,9 @@ pub(super) fn compare(look: &mut Look<'_>, pair: Pair<'_>) -> Option<()> {
         expected: expected.rest,
         got: got.rest,
     };
-    look.within(Place::part("after the cpio archive"), |look| look.content(rest));
+    look.within(Place::part("after the cpio archive"), |look| {
+        look.content(rest)
+    });
     Some(())
 }
 
@@ -108,7 +110,9 @@ pub(super) mod tests {
     /// An entry with these values for ino, nlink and mtime.
     pub fn entry(name: &str, [ino, nlink, mtime]: [i64; 3], content: &[u8]) -> Vec<u8> {
         let (size, name_size) = (content.len() as i64, name.len() as i64 + 1);
-        let fields = [ino, 0o100_644, 0, 0, nlink, mtime, size, 0, 0, 0, 0, name_size, 0];
+        let fields = [
+            ino, 0o100_644, 0, 0, nlink, mtime, size, 0, 0, 0, 0, name_size, 0,
+        ];
         let mut bytes = b"070701".to_vec();
         for field in fields {
             bytes.extend_from_slice(format!("{field:08x}").as_bytes());
@@ -135,7 +139,11 @@ pub(super) mod tests {
         assert_eq!(found.only().inside, ["cpio entry `bin/sh`"]);
         let name = name.to_owned();
         assert_eq!(found.only().what, What::Field { name });
-        assert!(found.only().clues.contains(clue), "{:?}", found.only().clues);
+        assert!(
+            found.only().clues.contains(clue),
+            "{:?}",
+            found.only().clues
+        );
     }
 
     #[test]
@@ -153,7 +161,12 @@ pub(super) mod tests {
 
     #[test]
     fn looks_into_entries_and_what_follows_them() {
-        let with = |content: &[u8]| archive(&[entry("a", [1, 1, 0], b"x\n"), entry("b", [2, 1, 0], content)]);
+        let with = |content: &[u8]| {
+            archive(&[
+                entry("a", [1, 1, 0], b"x\n"),
+                entry("b", [2, 1, 0], content),
+            ])
+        };
         let found = contents(&with(b"one\n"), &with(b"two\n"));
         assert_eq!(found.only().inside, ["cpio entry `b`", "line 1"]);
 

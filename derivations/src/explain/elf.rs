@@ -80,7 +80,10 @@ impl Elf<'_> {
     fn part_at(&self, offset: usize) -> Place {
         let offset = offset as u64;
         let within = |start: u64, size: u64| (start..start.saturating_add(size)).contains(&offset);
-        let found = self.segments.iter().find(|(start, size, _)| within(*start, *size));
+        let found = self
+            .segments
+            .iter()
+            .find(|(start, size, _)| within(*start, *size));
         Place::part(match found {
             _ if offset < self.header_bytes => "ELF header".to_owned(),
             Some((_, _, name)) => name.clone(),
@@ -97,9 +100,14 @@ impl Elf<'_> {
         let holds = |symbol: &::object::Symbol<'_, '_>| {
             symbol.section_index() == Some(section.index)
                 && symbol.size() > 0
-                && (symbol.address()..symbol.address().saturating_add(symbol.size())).contains(&address)
+                && (symbol.address()..symbol.address().saturating_add(symbol.size()))
+                    .contains(&address)
         };
-        let symbol = self.file.symbols().chain(self.file.dynamic_symbols()).find(holds)?;
+        let symbol = self
+            .file
+            .symbols()
+            .chain(self.file.dynamic_symbols())
+            .find(holds)?;
         Some(super::excerpt::readable(symbol.name_bytes().ok()?))
     }
 }
@@ -115,7 +123,10 @@ fn sections(look: &mut Look<'_>, expected: &Elf<'_>, got: &Elf<'_>) {
             got: other.data,
         };
         if pair.differs() {
-            let place = Place::part(format!("section {}", super::excerpt::readable(section.name)));
+            let place = Place::part(format!(
+                "section {}",
+                super::excerpt::readable(section.name)
+            ));
             look.within(place, |look| content(look, expected, section, pair));
         }
     }
@@ -131,7 +142,10 @@ fn names(elf: &Elf<'_>) -> Vec<Member<'static>> {
 }
 
 /// Sections of the same name, the nth with the nth.
-fn matching<'e, 'a>(expected: &'e Elf<'a>, got: &'e Elf<'a>) -> Vec<(&'e Section<'a>, &'e Section<'a>)> {
+fn matching<'e, 'a>(
+    expected: &'e Elf<'a>,
+    got: &'e Elf<'a>,
+) -> Vec<(&'e Section<'a>, &'e Section<'a>)> {
     use std::collections::{HashMap, VecDeque};
     let mut others: HashMap<&[u8], VecDeque<_>> = HashMap::new();
     for section in &got.sections {
@@ -237,7 +251,12 @@ mod tests {
 
     #[test]
     fn names_sections() {
-        let of = |comment: &str| elf(&[(".data", BITS, &[7; 16]), (".comment", BITS, comment.as_bytes())]);
+        let of = |comment: &str| {
+            elf(&[
+                (".data", BITS, &[7; 16]),
+                (".comment", BITS, comment.as_bytes()),
+            ])
+        };
         let found = contents(&of("cc from /build/one\0"), &of("cc from /build/two\0"));
         let only = found.only();
         assert_eq!(only.inside, ["section .comment"]);
@@ -246,7 +265,8 @@ mod tests {
 
     #[test]
     fn names_symbols() {
-        let of = |stamp: i64| elf(&[(".data", BITS, &[&stamp.to_le_bytes()[..], &[0; 8]].concat())]);
+        let of =
+            |stamp: i64| elf(&[(".data", BITS, &[&stamp.to_le_bytes()[..], &[0; 8]].concat())]);
         let found = contents(&of(EXPECTED_S + 1), &of(GOT_S + 1));
         let only = found.only();
         assert_eq!(only.inside, ["section .data", "symbol `stamp`"]);
@@ -260,13 +280,19 @@ mod tests {
         };
         let found = contents(&of([1; 8], &[0; 9]), &of([2; 8], &[1; 9]));
         assert_eq!(found.differences[0].inside[0], "section .rodata");
-        assert_eq!(found.at(&["section .note.gnu.build-id"]).clues, [Clue::BuildId]);
+        assert_eq!(
+            found.at(&["section .note.gnu.build-id"]).clues,
+            [Clue::BuildId]
+        );
     }
 
     #[test]
     fn names_sections_that_are_only_in_one_and_their_order() {
         let with = |names: &[&'static str]| {
-            let sections: Vec<_> = names.iter().map(|name| (*name, BITS, &[1_u8, 2][..])).collect();
+            let sections: Vec<_> = names
+                .iter()
+                .map(|name| (*name, BITS, &[1_u8, 2][..]))
+                .collect();
             elf(&sections)
         };
         let found = contents(&with(&[".a", ".b"]), &with(&[".a", ".c"]));
@@ -293,7 +319,10 @@ mod tests {
         let mut aligned = whole.clone();
         let at = whole.len() - 16;
         aligned[at] = 8;
-        assert_eq!(contents(&whole, &aligned).only().inside, ["section headers"]);
+        assert_eq!(
+            contents(&whole, &aligned).only().inside,
+            ["section headers"]
+        );
     }
 
     #[test]
@@ -315,7 +344,10 @@ mod tests {
     fn looks_into_this_very_program() {
         let this = std::fs::read("/proc/self/exe").expect("it runs");
         let mut other = this.clone();
-        let end = this.windows(8).position(|bytes| bytes == b"built by").expect("this text");
+        let end = this
+            .windows(8)
+            .position(|bytes| bytes == b"built by")
+            .expect("this text");
         other[end..end + 8].copy_from_slice(b"BUILT BY");
         let found = contents(&this, &other);
         assert!(found.only().inside[0].starts_with("section ."), "{found:?}");

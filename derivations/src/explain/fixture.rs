@@ -35,7 +35,9 @@ pub(super) fn single(objects: &Memory, mut content: &[u8]) -> TreeId {
         },
     };
     let directory = Directory::new(vec![entry]).expect("one entry");
-    objects.put_directory(&directory).expect("memory does not fail")
+    objects
+        .put_directory(&directory)
+        .expect("memory does not fail")
 }
 
 /// Compares two files as the tests' builds.

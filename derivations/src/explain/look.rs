@@ -8,7 +8,7 @@ use super::clue::Clue;
 use super::difference::{Difference, Excerpt, Explanation, What};
 use super::limits::Limits;
 use super::time::Windows;
-use super::{ar, compressed, cpio, elf, opaque, tar, text};
+use super::{ar, compressed, cpio, elf, ext, opaque, tar, text};
 
 /// Both sides of a part.
 #[derive(Clone, Copy)]
@@ -218,7 +218,10 @@ impl<'a> Look<'a> {
     /// Whether a difference of this kind would be listed here: if not, nobody
     /// reads its clues. Places that are one of many do not matter.
     pub fn lists(&self, what: &What) -> bool {
-        let count = self.alike.get(&self.kind(what)).map_or(0, |(_, count)| *count);
+        let count = self
+            .alike
+            .get(&self.kind(what))
+            .map_or(0, |(_, count)| *count);
         count < self.limits.max_alike.max(1)
             && self.explanation.differences.len() < self.limits.max_differences
     }
@@ -272,13 +275,13 @@ fn plain(look: &mut Look<'_>, pair: Pair<'_>) {
 
 /// Compares by the format that both sides have, if it is one and whole enough.
 fn formats(look: &mut Look<'_>, pair: Pair<'_>) {
-    let known: [fn(&mut Look<'_>, Pair<'_>) -> Option<()>; 5] = [
+    let known: [fn(&mut Look<'_>, Pair<'_>) -> Option<()>; 6] = [
         compressed::compare,
         ar::compare,
         cpio::compare,
         elf::compare,
         tar::compare,
-
+        ext::compare,
     ];
     for compare in known {
         if compare(look, pair).is_some() {

@@ -190,7 +190,9 @@ fn pointer_text(expected: &Spot<'_>, got: &Spot<'_>) -> Option<Clue> {
     let (a, b) = words(expected, got, |b| b.is_ascii_hexdigit())?;
     let address = |text: &[u8]| {
         let text = std::str::from_utf8(text).ok()?;
-        u64::from_str_radix(text, 16).ok().filter(|&a| is_address(a))
+        u64::from_str_radix(text, 16)
+            .ok()
+            .filter(|&a| is_address(a))
     };
     pointers(address(a)?, address(b)?)
 }
@@ -228,7 +230,11 @@ fn is_address(number: u64) -> bool {
 
 fn random_bytes(expected: &Spot<'_>, got: &Spot<'_>) -> Option<Clue> {
     let drawn = |spot: &Spot<'_>| {
-        let end = spot.near.end.min(spot.near.start + 64).min(spot.bytes.len());
+        let end = spot
+            .near
+            .end
+            .min(spot.near.start + 64)
+            .min(spot.bytes.len());
         spot.bytes.get(spot.near.start..end).is_some_and(|bytes| {
             let mut seen = [false; 256];
             bytes.iter().for_each(|&b| seen[usize::from(b)] = true);
@@ -247,7 +253,11 @@ fn random_bytes(expected: &Spot<'_>, got: &Spot<'_>) -> Option<Clue> {
 
 /// The same words of a line in another order.
 pub(super) fn word_order(pair: Pair<'_>) -> Option<Clue> {
-    order::clue("words", &order::words(pair.expected), &order::words(pair.got))
+    order::clue(
+        "words",
+        &order::words(pair.expected),
+        &order::words(pair.got),
+    )
 }
 
 #[cfg(test)]
@@ -332,7 +342,11 @@ mod tests {
             b"id 0b1c2d3e-9f80-4d22-8b68-e1f2031425d6",
             random("UUID"),
         );
-        check(b"seed=9f83ac0012d4e5f6", b"seed=417b2e9dc80f3a55", random("hexadecimal"));
+        check(
+            b"seed=9f83ac0012d4e5f6",
+            b"seed=417b2e9dc80f3a55",
+            random("hexadecimal"),
+        );
         check(
             &[0x91, 0x02, 0xf3, 0x84, 0xe5, 0x16, 0x97, 0xc8],
             &[0x13, 0xa4, 0xb5, 0xd6, 0x07, 0xe8, 0x29, 0x3a],

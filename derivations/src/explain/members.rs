@@ -68,7 +68,12 @@ pub(super) struct Words {
 
 /// Compares two lists: what is only in one, the order, the fields, the
 /// contents.
-pub(super) fn compare(look: &mut Look<'_>, words: &Words, expected: &[Member<'_>], got: &[Member<'_>]) {
+pub(super) fn compare(
+    look: &mut Look<'_>,
+    words: &Words,
+    expected: &[Member<'_>],
+    got: &[Member<'_>],
+) {
     let (left, right) = (keys(expected), keys(got));
     let index: HashMap<_, _> = right.iter().zip(got).collect();
     let known: HashMap<_, _> = left.iter().zip(expected).collect();
@@ -101,7 +106,10 @@ fn keys<'m>(members: &'m [Member<'_>]) -> Vec<Key<'m>> {
 }
 
 fn place(words: &Words, member: &Member<'_>) -> Place {
-    Place::one_of(words.one, format!("{} `{}`", words.one, readable(&member.name)))
+    Place::one_of(
+        words.one,
+        format!("{} `{}`", words.one, readable(&member.name)),
+    )
 }
 
 /// Reports that what both have stands in another order.
@@ -130,10 +138,17 @@ fn order_of(
 fn only(look: &mut Look<'_>, words: &Words, member: &Member<'_>, what: What) {
     let there = Excerpt::value(format!("{} of {} bytes", words.one, member.content.len()));
     let (finding, window) = match what {
-        What::OnlyExpected => (Finding::new(what, there, Excerpt::Absent), look.windows.expected),
+        What::OnlyExpected => (
+            Finding::new(what, there, Excerpt::Absent),
+            look.windows.expected,
+        ),
         _ => (Finding::new(what, Excerpt::Absent, there), look.windows.got),
     };
-    let name = member.name.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    let name = member
+        .name
+        .rsplit(|&b| b == b'/')
+        .next()
+        .unwrap_or_default();
     let clues = marks::name(name, window).into_iter().collect();
     look.within(place(words, member), |look| {
         look.report(Finding { clues, ..finding });

@@ -24,7 +24,7 @@ mod cpio;
 mod difference;
 mod elf;
 mod excerpt;
-//mod ext;
+mod ext;
 #[cfg(test)]
 mod fixture;
 mod limits;

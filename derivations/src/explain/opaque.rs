@@ -6,8 +6,8 @@ use super::clue::Clue;
 use super::difference::{Excerpt, What};
 use super::excerpt::bytes_around;
 use super::look::{Finding, Look, Pair, Place};
-use super::order::{self, differing};
 use super::marks;
+use super::order::{self, differing};
 
 /// Runs with fewer equal bytes between them are one: parts of one value may be
 /// equal by chance.
@@ -57,7 +57,9 @@ fn at(look: &mut Look<'_>, place: Option<Place>, report: impl FnOnce(&mut Look<'
 
 fn report(look: &mut Look<'_>, pair: Pair<'_>, base: u64, run: Range<usize>) {
     let mut found = finding(pair, base, &run, &run);
-    let bytes = pair.expected[run.clone()].iter().zip(&pair.got[run.clone()]);
+    let bytes = pair.expected[run.clone()]
+        .iter()
+        .zip(&pair.got[run.clone()]);
     found.differing_bytes = bytes.filter(|(a, b)| a != b).count() as u64;
     if look.lists(&found.what) {
         found.clues = clues(look, pair, &run, &run);
@@ -67,12 +69,7 @@ fn report(look: &mut Look<'_>, pair: Pair<'_>, base: u64, run: Range<usize>) {
 
 /// Bytes of another number: nothing says which of them belong to each other,
 /// but that the ends that are equal do.
-fn unequal(
-    look: &mut Look<'_>,
-    pair: Pair<'_>,
-    base: u64,
-    place: impl Fn(usize) -> Option<Place>,
-) {
+fn unequal(look: &mut Look<'_>, pair: Pair<'_>, base: u64, place: impl Fn(usize) -> Option<Place>) {
     let [left, right] = differing(pair.expected, pair.got);
     at(look, place(left.start), |look| {
         let mut found = finding(pair, base, &left, &right);
@@ -107,7 +104,12 @@ pub(super) fn excerpt(bytes: &[u8], differing: &Range<usize>) -> Excerpt {
     bytes_around(bytes, differing.start, 0)
 }
 
-fn clues(look: &Look<'_>, pair: Pair<'_>, expected: &Range<usize>, got: &Range<usize>) -> Vec<Clue> {
+fn clues(
+    look: &Look<'_>,
+    pair: Pair<'_>,
+    expected: &Range<usize>,
+    got: &Range<usize>,
+) -> Vec<Clue> {
     let (a, left) = around(pair.expected, expected);
     let (b, right) = around(pair.got, got);
     let pair = Pair {
@@ -139,7 +141,11 @@ fn string_order(pair: Pair<'_>) -> Option<Clue> {
         &pair.expected[from..whole(pair.expected, range.end)],
         &pair.got[from..whole(pair.got, other.end)],
     );
-    let text = |bytes: &[u8]| bytes.iter().all(|b| matches!(b, 0 | b'\t' | b'\n' | b' '..=b'~'));
+    let text = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .all(|b| matches!(b, 0 | b'\t' | b'\n' | b' '..=b'~'))
+    };
     let strings = text(a) && text(b);
     strings
         .then(|| order::clue("strings", &order::strings(a), &order::strings(b)))
@@ -248,7 +254,10 @@ mod tests {
 
     #[test]
     fn sees_strings_in_another_order() {
-        let found = contents(b"\x01\x00one\0two\0three\0\x02", b"\x01\x00three\0one\0two\0\x02");
+        let found = contents(
+            b"\x01\x00one\0two\0three\0\x02",
+            b"\x01\x00three\0one\0two\0\x02",
+        );
         let clue = &found.only().clues[0];
         assert!(matches!(clue, Clue::OtherOrder { of, .. } if of == "strings"));
     }

@@ -73,7 +73,9 @@ fn lines(excerpt: &Excerpt) -> Vec<String> {
         Excerpt::Value { text } => vec![text.clone()],
         Excerpt::Lines { first, lines } => {
             let numbered = lines.iter().zip(*first..);
-            numbered.map(|(line, number)| format!("{number}: {line}")).collect()
+            numbered
+                .map(|(line, number)| format!("{number}: {line}"))
+                .collect()
         }
         Excerpt::Bytes {
             offset_bytes,
@@ -86,7 +88,10 @@ fn lines(excerpt: &Excerpt) -> Vec<String> {
 /// Sixteen bytes a line, as other tools show them.
 fn dump(offset_bytes: u64, hex: &str, ascii: &str) -> Vec<String> {
     const LINE_BYTES: usize = 16;
-    let rows = hex.as_bytes().chunks(2 * LINE_BYTES).zip(ascii.as_bytes().chunks(LINE_BYTES));
+    let rows = hex
+        .as_bytes()
+        .chunks(2 * LINE_BYTES)
+        .zip(ascii.as_bytes().chunks(LINE_BYTES));
     let row = |(row, (hex, ascii)): (usize, (&[u8], &[u8]))| {
         let pairs: Vec<_> = hex.chunks(2).map(String::from_utf8_lossy).collect();
         let offset = offset_bytes + (row * LINE_BYTES) as u64;

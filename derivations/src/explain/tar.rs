@@ -59,7 +59,10 @@ fn fields<R: Read>(entry: &mut Entry<'_, R>) -> Option<Vec<Field>> {
         Value::Number(u64::from(number.ok().flatten().unwrap_or_default()))
     };
     Some(vec![
-        Field::new("type", Value::Number(u64::from(header.entry_type().as_byte()))),
+        Field::new(
+            "type",
+            Value::Number(u64::from(header.entry_type().as_byte())),
+        ),
         Field::new("mode", Value::Mode(u64::from(header.mode().ok()?))),
         Field::new("uid", Value::Owner(header.uid().ok()?)),
         Field::new("gid", Value::Owner(header.gid().ok()?)),
@@ -76,7 +79,9 @@ fn fields<R: Read>(entry: &mut Entry<'_, R>) -> Option<Vec<Field>> {
 /// The whole seconds of a pax record `mtime`.
 fn pax_mtime<R: Read>(entry: &mut Entry<'_, R>) -> Option<i64> {
     let records = entry.pax_extensions().ok()??;
-    let record = records.flatten().find(|record| record.key_bytes() == b"mtime")?;
+    let record = records
+        .flatten()
+        .find(|record| record.key_bytes() == b"mtime")?;
     let text = record.value().ok()?;
     text.split('.').next()?.parse().ok()
 }
@@ -87,7 +92,9 @@ fn pax_records<R: Read>(entry: &mut Entry<'_, R>) -> Vec<u8> {
     let Ok(Some(records)) = entry.pax_extensions() else {
         return text;
     };
-    let others = records.flatten().filter(|record| !OWN_RECORDS.contains(&record.key_bytes()));
+    let others = records
+        .flatten()
+        .filter(|record| !OWN_RECORDS.contains(&record.key_bytes()));
     for record in others {
         text.extend_from_slice(record.key_bytes());
         text.push(b'=');
@@ -122,7 +129,9 @@ pub(super) mod tests {
         for (name, content, change) in members {
             let mut header = header(content.len());
             change(&mut header);
-            builder.append_data(&mut header, name, *content).expect("memory");
+            builder
+                .append_data(&mut header, name, *content)
+                .expect("memory");
         }
         builder.into_inner().expect("memory")
     }
@@ -136,7 +145,11 @@ pub(super) mod tests {
         assert_eq!(found.only().inside, ["tar member `a/b`"]);
         let name = name.to_owned();
         assert_eq!(found.only().what, What::Field { name });
-        assert!(found.only().clues.contains(clue), "{:?}", found.only().clues);
+        assert!(
+            found.only().clues.contains(clue),
+            "{:?}",
+            found.only().clues
+        );
     }
 
     #[test]
@@ -162,7 +175,9 @@ pub(super) mod tests {
             let mtime = format!("{second}.123456789");
             let records = [("mtime", mtime.as_bytes())];
             builder.append_pax_extensions(records).expect("memory");
-            builder.append_data(&mut header(0), "a/b", &[][..]).expect("memory");
+            builder
+                .append_data(&mut header(0), "a/b", &[][..])
+                .expect("memory");
             builder.into_inner().expect("memory")
         };
         let found = contents(&pax(EXPECTED_S), &pax(GOT_S));
@@ -175,12 +190,17 @@ pub(super) mod tests {
         let long = "d/".repeat(100) + "file";
         let of = |content: &[u8]| archive(&[(&long, content, &|_| {})]);
         let found = contents(&of(b"one\n"), &of(b"two\n"));
-        assert_eq!(found.only().inside, [format!("tar member `{long}`"), "line 1".to_owned()]);
+        assert_eq!(
+            found.only().inside,
+            [format!("tar member `{long}`"), "line 1".to_owned()]
+        );
     }
 
     #[test]
     fn sees_another_order() {
-        let of = |names: [&str; 3]| archive(&names.map(|name| (name, &b""[..], &(|_: &mut Header| {}) as _)));
+        let of = |names: [&str; 3]| {
+            archive(&names.map(|name| (name, &b""[..], &(|_: &mut Header| {}) as _)))
+        };
         let found = contents(&of(["a", "B", "c"]), &of(["B", "a", "c"]));
         assert_eq!(found.only().what, What::Order);
         let clues = &found.only().clues[..];

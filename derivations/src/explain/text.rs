@@ -6,8 +6,8 @@ use super::clue::Clue;
 use super::difference::{Excerpt, What};
 use super::excerpt;
 use super::look::{Finding, Look, Pair, Place};
-use super::order::{self, differing};
 use super::marks;
+use super::order::{self, differing};
 
 /// After a difference, equal lines are searched this far ahead.
 const AHEAD_LINES: usize = 200;
@@ -137,7 +137,12 @@ fn shown(lines: &[&[u8]], first: usize, near: Range<usize>) -> Excerpt {
     };
     Excerpt::Lines {
         first: first as u64 + 1,
-        lines: lines.iter().take(SHOWN_LINES).enumerate().map(show).collect(),
+        lines: lines
+            .iter()
+            .take(SHOWN_LINES)
+            .enumerate()
+            .map(show)
+            .collect(),
     }
 }
 
@@ -233,12 +238,20 @@ mod tests {
         check("a\nb\nc\nd\n", "b\nc\nd\n", &[(0..1, 0..0)]);
         check("a\nb\n", "a\nb", &[(1..2, 1..2)]);
         check("", "a\n", &[(0..0, 0..1)]);
-        check("a\nb\nc\nd\ne\nf\n", "X\nb\nc\nd\nY\nf\n", &[(0..1, 0..1), (4..5, 4..5)]);
+        check(
+            "a\nb\nc\nd\ne\nf\n",
+            "X\nb\nc\nd\nY\nf\n",
+            &[(0..1, 0..1), (4..5, 4..5)],
+        );
     }
 
     #[test]
     fn bears_texts_without_a_common_line() {
-        let text = |letter: &str| (0..50_000).map(|n| format!("{letter}{n}\n")).collect::<String>();
+        let text = |letter: &str| {
+            (0..50_000)
+                .map(|n| format!("{letter}{n}\n"))
+                .collect::<String>()
+        };
         let found = contents(text("a").as_bytes(), text("b").as_bytes());
         let listed = found.differences.len() as u64;
         let more: u64 = found.differences.iter().map(|d| d.more).sum();
@@ -283,7 +296,10 @@ mod tests {
         };
         assert_eq!(order(&contents(b"x\nb\na\ny\n", b"x\na\nb\ny\n")), "lines");
         assert_eq!(
-            order(&contents(b"first\nobjs = b.o a.o c.o\n", b"first\nobjs = a.o b.o c.o\n")),
+            order(&contents(
+                b"first\nobjs = b.o a.o c.o\n",
+                b"first\nobjs = a.o b.o c.o\n"
+            )),
             "words"
         );
     }

@@ -256,3 +256,156 @@ fn read(reader: &mut dyn Read, limit: u64, id: &ContentId) -> Result<Vec<u8>, Ob
     })?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_store::objects::Memory;
+
+    use super::super::fixture::{EXPECTED_S, GOT_S, contents_with, windows};
+    use super::super::{Clue, Difference};
+    use super::*;
+    use crate::compose::fixture::tree;
+
+    fn found(expected: &[&str], got: &[&str]) -> Vec<Difference> {
+        let objects = Memory::default();
+        let (a, b) = (tree(&objects, expected), tree(&objects, got));
+        let found = compare(&objects, &a, &b, &windows(), &Limits::default());
+        found.expect("memory does not fail").differences
+    }
+
+    #[track_caller]
+    fn check(expected: &[&str], got: &[&str], differences: &[(&str, What)]) {
+        let found = found(expected, got);
+        let found: Vec<_> = found
+            .iter()
+            .map(|d| (d.path.as_str(), d.what.clone()))
+            .collect();
+        assert_eq!(found, differences);
+    }
+
+    #[test]
+    fn equal_trees_have_no_differences() {
+        check(&["a = x", "b/c -> d"], &["a = x", "b/c -> d"], &[]);
+    }
+
+    #[test]
+    fn names_what_differs_in_the_order_of_a_walk() {
+        check(
+            &[
+                "a = same", "b/c* = x", "b/d = x", "e -> f", "g = x", "h = x", "z = x",
+            ],
+            &[
+                "a = same", "b/c = x", "b/d = y", "e -> F", "g -> x", "i/j = x", "z = x",
+            ],
+            &[
+                ("b/c", What::Executable),
+                ("b/d", What::Content { offset_bytes: 0 }),
+                ("e", What::LinkTarget),
+                ("g", What::Kind),
+                ("h", What::OnlyExpected),
+                ("i", What::OnlyGot),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_file_may_differ_in_two_ways() {
+        let content = What::Content { offset_bytes: 0 };
+        check(
+            &["a* = x"],
+            &["a = y"],
+            &[("a", What::Executable), ("a", content)],
+        );
+    }
+
+    #[test]
+    fn sees_times_in_targets_and_names() {
+        let links = found(
+            &[&format!("l -> v{EXPECTED_S}")],
+            &[&format!("l -> v{GOT_S}")],
+        );
+        assert!(
+            matches!(links[0].clues[..], [Clue::TimeOfBuild { .. }]),
+            "{links:?}"
+        );
+        let names = found(
+            &[&format!("l.{EXPECTED_S} = x")],
+            &[&format!("l.{GOT_S} = x")],
+        );
+        assert_eq!(names.len(), 2);
+        for name in names {
+            assert!(
+                matches!(name.clues[..], [Clue::TimeOfBuild { .. }]),
+                "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn lists_so_many_and_counts_the_rest() {
+        let objects = Memory::default();
+        let lines = |text: &str| {
+            (0..50)
+                .map(|n| format!("f{n} = {text}"))
+                .collect::<Vec<_>>()
+        };
+        let of = |lines: &[String]| {
+            tree(
+                &objects,
+                &lines.iter().map(String::as_str).collect::<Vec<_>>(),
+            )
+        };
+        let (a, b) = (of(&lines("a")), of(&lines("b")));
+        let limits = Limits {
+            max_differences: 7,
+            ..Limits::default()
+        };
+        let found = compare(&objects, &a, &b, &Windows::default(), &limits).expect("memory");
+        assert_eq!((found.differences.len(), found.more), (7, 43));
+    }
+
+    #[test]
+    fn compares_large_files_as_they_are_read() {
+        let limits = Limits {
+            max_file_bytes: 1 << 20,
+            ..Limits::default()
+        };
+        let expected = vec![b'a'; 5 << 20];
+        let mut got = expected.clone();
+        let at = (3 << 20) + 17;
+        got[at] = b'b';
+        let found = contents_with(&expected, &got, &limits);
+        let offset_bytes = at as u64;
+        assert_eq!(found.differences[0].what, What::Content { offset_bytes });
+        assert_eq!(found.cut.len(), 1);
+    }
+
+    #[test]
+    fn an_object_that_is_missing_is_an_error() {
+        let (here, there) = (Memory::default(), Memory::default());
+        let a = tree(&here, &["a = x"]);
+        let b = tree(&there, &["a = y"]);
+        let limits = Limits::default();
+        let result = compare(&here, &a, &b, &Windows::default(), &limits);
+        assert!(matches!(result, Err(ObjectError::Missing { .. })));
+    }
+
+    #[test]
+    fn goes_to_json() {
+        let found = found(&["a = x1"], &["a = x2"]);
+        let json = serde_json::to_value(&found[0]).expect("it is data");
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "path": "a",
+                "inside": ["line 1"],
+                "what": { "what": "content", "offset_bytes": 1 },
+                "expected": { "form": "lines", "first": 1, "lines": ["x1 (the line has no end)"] },
+                "got": { "form": "lines", "first": 1, "lines": ["x2 (the line has no end)"] },
+                "clues": [{ "clue": "number", "expected": "1", "got": "2" }],
+                "differing_bytes": 1,
+                "more": 0,
+            })
+        );
+    }
+}

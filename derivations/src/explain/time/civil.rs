@@ -7,7 +7,20 @@ pub(super) fn days(year: i64, month: i64, day: i64) -> Option<i64> {
         return None;
     }
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let lengths = [31, 28 + i64::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let lengths = [
+        31,
+        28 + i64::from(leap),
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
     let month = month as usize - 1;
     if !(1..=lengths[month]).contains(&day) {
         return None;
@@ -51,7 +64,9 @@ pub(super) fn month(name: &[u8]) -> Option<i64> {
 
 /// Whether it is one of `Mon` to `Sun`.
 pub(super) fn is_weekday(name: &[u8]) -> bool {
-    b"MonTueWedThuFriSatSun".chunks_exact(3).any(|known| known == name)
+    b"MonTueWedThuFriSatSun"
+        .chunks_exact(3)
+        .any(|known| known == name)
 }
 
 #[cfg(test)]

@@ -127,18 +127,25 @@ pub(super) fn clue(expected: &Spot<'_>, got: &Spot<'_>, windows: &Windows) -> Op
     let possible = |window: &Option<Window>, found: &Found| {
         found.certain || window.is_none_or(|window| window.holds(found.when))
     };
-    let left: Vec<_> = left.iter().filter(|e| possible(&windows.expected, e)).collect();
+    let left: Vec<_> = left
+        .iter()
+        .filter(|e| possible(&windows.expected, e))
+        .collect();
     let pairs = || {
         let right = right.iter().filter(|g| possible(&windows.got, g));
         right.flat_map(|g| {
-            let same = left.iter().filter(|e| e.form == g.form && alike(e, expected, g, got));
+            let same = left
+                .iter()
+                .filter(|e| e.form == g.form && alike(e, expected, g, got));
             same.map(move |e| (*e, g))
         })
     };
-    let show = |found: &Found, spot: &Spot<'_>| match found.form.starts_with(|c: char| c.is_ascii_digit()) {
-        true => shown_number(found.when),
-        false => readable(&spot.bytes[found.range.clone()]),
-    };
+    let show =
+        |found: &Found, spot: &Spot<'_>| match found.form.starts_with(|c: char| c.is_ascii_digit())
+        {
+            true => shown_number(found.when),
+            false => readable(&spot.bytes[found.range.clone()]),
+        };
     if let Some((e, g)) = pairs().find(|(e, g)| is_of_build(e.when, g.when, windows)) {
         return Some(Clue::TimeOfBuild {
             form: g.form.to_owned(),

@@ -48,14 +48,26 @@ fn check(form: &str, expected: &[u8], got: &[u8]) {
         ..windows()
     };
     let clue = clue_of(expected, got, &half);
-    assert!(matches!(clue, Some(Clue::TimeOfBuild { .. })), "{form}: {clue:?}");
+    assert!(
+        matches!(clue, Some(Clue::TimeOfBuild { .. })),
+        "{form}: {clue:?}"
+    );
     // Neither is a mark of builds at other times.
     let late = Windows {
-        expected: Some(Window { start_s: 5, end_s: 9 }),
-        got: Some(Window { start_s: 5, end_s: 9 }),
+        expected: Some(Window {
+            start_s: 5,
+            end_s: 9,
+        }),
+        got: Some(Window {
+            start_s: 5,
+            end_s: 9,
+        }),
     };
     let clue = clue_of(expected, got, &late);
-    assert!(!matches!(clue, Some(Clue::TimeOfBuild { .. })), "{form}: {clue:?}");
+    assert!(
+        !matches!(clue, Some(Clue::TimeOfBuild { .. })),
+        "{form}: {clue:?}"
+    );
 }
 
 #[test]
@@ -96,8 +108,16 @@ fn finds_dates_as_texts() {
         b"2026-11-21 15:30:01.123456789 +0000",
         b"2026-11-22 16:42:37.5 +0000",
     );
-    check("date and time in digits", b"v20261121153001", b"v20261122164237");
-    check("__DATE__ __TIME__", b"Nov 21 2026\x0015:30:01", b"Nov 22 2026\x0016:42:37");
+    check(
+        "date and time in digits",
+        b"v20261121153001",
+        b"v20261122164237",
+    );
+    check(
+        "__DATE__ __TIME__",
+        b"Nov 21 2026\x0015:30:01",
+        b"Nov 22 2026\x0016:42:37",
+    );
     check("__DATE__", b"on Nov 21 2026", b"on Nov 22 2026");
     check("time of day", b"at 15:30:01", b"at 16:42:37");
     check("time of day", b"at 15:30", b"at 16:42");
@@ -128,7 +148,9 @@ fn finds_seconds_as_numbers() {
         second.extend([9; 9]);
         check(form, &first, &second);
     };
-    check("32-bit little endian", |s| (s as u32).to_le_bytes().to_vec());
+    check("32-bit little endian", |s| {
+        (s as u32).to_le_bytes().to_vec()
+    });
     check("32-bit little endian", |s| s.to_le_bytes().to_vec());
     check("32-bit big endian", |s| s.to_be_bytes().to_vec());
     check("64-bit little endian nanoseconds", |s| {

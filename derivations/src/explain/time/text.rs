@@ -17,7 +17,10 @@ pub(super) fn find(spot: &Spot<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for (rank, (form, certain, read)) in FORMS.iter().enumerate() {
         for at in from..near.end {
-            if found.iter().any(|(_, other): &(usize, Found)| other.range.contains(&at)) {
+            if found
+                .iter()
+                .any(|(_, other): &(usize, Found)| other.range.contains(&at))
+            {
                 continue;
             }
             let mut scan = Scan {
@@ -209,7 +212,11 @@ fn ctime(scan: &mut Scan<'_>) -> Option<When> {
 /// A zone's name that says nothing to kiln, such as `CET`.
 fn skip_zone_name(scan: &mut Scan<'_>) -> bool {
     let rest = &scan.bytes[scan.at..];
-    let letters = rest.iter().take(6).take_while(|b| b.is_ascii_uppercase()).count();
+    let letters = rest
+        .iter()
+        .take(6)
+        .take_while(|b| b.is_ascii_uppercase())
+        .count();
     let is_name = (2..=5).contains(&letters);
     if is_name {
         scan.at += letters;
@@ -373,7 +380,11 @@ fn scan_number(
     if before.as_ref().is_some_and(is_digit) {
         return None;
     }
-    let length = rest.iter().take(count.end() + 1).take_while(is_digit).count();
+    let length = rest
+        .iter()
+        .take(count.end() + 1)
+        .take_while(is_digit)
+        .count();
     if !count.contains(&length) {
         return None;
     }
