@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kiln_derivations::derivation::Target;
+use kiln_derivations::verify::{Factor, UnknownFactor};
 
 /// Reproducible, content-addressed builds of whole Linux systems.
 ///
@@ -276,19 +277,54 @@ pub struct GcArgs {
     pub damaged: bool,
 }
 
-/// Rehash what is stored, or a loose file
+/// Rehash what is stored, or build it again and compare
+///
+/// Without further options what is stored is rehashed: are these still the
+/// bytes that were built? With --rebuild it is built again in a scratch store
+/// and compared; with --perturb once more with everything varied that must not
+/// matter: host name, user, clock, jobs, file system and so on. What differs is
+/// shown with the place in the file, and the factor that causes it is searched
+/// for. Nothing in the store is replaced. Exit status 5 says that a build is
+/// not reproducible, 1 that it failed, 3 that stored bytes are damaged.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
     /// Names of the manifest, or a file with --against [default: the whole store]
     pub names: Vec<String>,
     /// Compare the file with what this image or package has under its name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["rebuild", "perturb", "each", "factor"])]
     pub against: Option<String>,
-    /// Also everything it was built from
+    /// Also everything it was built from, what is needed first; ends at the
+    /// first that differs unless --keep-going is given
     #[arg(long)]
     pub closure: bool,
+    /// Build again in a scratch store, and compare
+    #[arg(long)]
+    pub rebuild: bool,
+    /// Also build with everything varied that must not matter
+    #[arg(long)]
+    pub perturb: bool,
+    /// Vary one thing at a time instead of all together; implies --perturb
+    #[arg(long)]
+    pub each: bool,
+    /// Vary only this; may be given more than once, or as a list with commas
+    #[arg(long, value_name = "FACTOR", value_delimiter = ',', value_parser = factor)]
+    pub factor: Vec<Factor>,
+    /// Where outputs that differ are kept [default: verify/kept in the store]
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
     #[command(flatten)]
     pub realise: RealiseArgs,
+}
+
+impl VerifyArgs {
+    /// Whether anything is to be built again.
+    pub fn builds_again(&self) -> bool {
+        self.rebuild || self.perturb || self.each || !self.factor.is_empty()
+    }
+}
+
+fn factor(text: &str) -> Result<Factor, UnknownFactor> {
+    text.parse()
 }
 
 /// Say what this machine lacks, and how to mend it

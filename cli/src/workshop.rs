@@ -297,6 +297,28 @@ impl<'c> Workshop<'c> {
         manifest: &Manifest,
         name: &str,
     ) -> Result<std::path::PathBuf, BuildError> {
+        let no_script = || {
+            let text = "what runs the sandbox cannot be built in one";
+            Err(BuildError::new(FailureClass::Sandbox, text))
+        };
+        self.root_with(manifest, name, &no_script)
+    }
+
+    /// The same for one that a script may have to build.
+    pub fn built_root(
+        &self,
+        manifest: &Manifest,
+        name: &str,
+    ) -> Result<std::path::PathBuf, BuildError> {
+        self.root_with(manifest, name, &|| self.find_sandbox(manifest))
+    }
+
+    fn root_with(
+        &self,
+        manifest: &Manifest,
+        name: &str,
+        find_sandbox: &FindSandbox<'_>,
+    ) -> Result<std::path::PathBuf, BuildError> {
         let here = RealiseArgs {
             target: Vec::new(),
             build_platform: None,
@@ -306,17 +328,13 @@ impl<'c> Workshop<'c> {
             .context
             .evaluate_names(manifest, &[name.to_owned()], &here)
             .map_err(|error| machine_error(&error))?;
-        let no_script = || {
-            let text = "what runs the sandbox cannot be built in one";
-            Err(BuildError::new(FailureClass::Sandbox, text))
-        };
         let roots: Vec<_> = evaluation.roots.iter().map(|it| it.derivation).collect();
         let report = self
             .run(
                 manifest,
                 &evaluation.graph,
                 &roots,
-                &no_script,
+                find_sandbox,
                 &Inner(&self.listeners),
             )
             .map_err(|error| machine_error(&error))?;

@@ -203,6 +203,10 @@ fn documents_are_what_the_schema_says() {
         &["verify", &words, "--against", "source.words"],
     );
     assert_eq!(same["same"], true);
+    let again = ["verify", "--rebuild", "--closure", "rootfs.small"];
+    let again = project.check("verify-rebuild", &again);
+    assert_eq!(again["differ"], 0);
+    assert_ne!(again["same"], 0);
     let roots = project.check("gc-roots", &["gc", "--list-roots"]);
     assert!(
         roots["roots"]

@@ -6,7 +6,8 @@
 //! sandbox.
 //!
 //! The crate never touches a terminal and never reads `$HOME`: whoever calls
-//! it says where things are.
+//! it says where things are. [`verify`] builds again and compares; [`explain`] says
+//! where two outputs differ.
 
 pub mod archive;
 pub mod boot;
@@ -24,3 +25,4 @@ pub mod manifest;
 pub mod pin;
 pub mod realise;
 pub mod sandbox;
+pub mod verify;

@@ -28,6 +28,10 @@ fn every_json_document_is_as_its_schema_says() {
         ("gc", &["gc", "--dry-run"]),
         ("gc-roots", &["gc", "--list-roots"]),
         ("verify", &["verify", "busybox"]),
+        (
+            "verify-rebuild",
+            &["verify", "--perturb", "musl-headers", "--factor", "umask,user"],
+        ),
         ("doctor", &["doctor"]),
         ("graph", &["graph"]),
         ("store-info", &["store", "info"]),

@@ -13,6 +13,7 @@ mod guest;
 mod init;
 mod places;
 mod reproduce;
+mod zoo;
 
 use std::env;
 use std::fs::{self, DirBuilder};

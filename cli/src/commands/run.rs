@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kiln_derivations::build::exec;
+use kiln_derivations::build::setting::Setting;
 use kiln_derivations::derivation::{Builder, Derivation, Exec, Input, Limits, Role};
 use kiln_derivations::graph::DerivationId;
 use kiln_derivations::manifest::evaluate::Root;
@@ -45,7 +46,8 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<(), CliError> {
     let Builder::Exec(spec) = &sandbox.builder else {
         unreachable!("it was made as one")
     };
-    let mut prepared = exec::prepare(&host, &job, spec).map_err(build_error)?;
+    let mut prepared =
+        exec::prepare(&host, &job, spec, &Setting::of(host.store)).map_err(build_error)?;
     shell::enter(context, &host, &mut prepared.request)
 }
 

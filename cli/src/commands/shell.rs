@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::os::fd::AsRawFd;
 
 use kiln_derivations::build::exec;
+use kiln_derivations::build::setting::Setting;
 use kiln_derivations::derivation::{Builder, Exec};
 use kiln_derivations::sandbox::{self, Exit, SandboxRequest, Terminal};
 
@@ -44,7 +45,8 @@ pub fn run(context: &Context, args: &ShellArgs) -> Result<(), CliError> {
         argv: argv(&args.command),
         ..spec.clone()
     };
-    let mut prepared = exec::prepare(&host, &job, &shell).map_err(build_error)?;
+    let mut prepared =
+        exec::prepare(&host, &job, &shell, &Setting::of(host.store)).map_err(build_error)?;
     if args.failed {
         let failed = workshop
             .store()

@@ -7,6 +7,7 @@ use kiln_store::hash::{Digest, TreeId};
 use kiln_store::tree::MTIME_S;
 
 use super::Job;
+use super::setting::Setting;
 use crate::derivation::{Exec, Role};
 
 /// The `derive_key` context of `KILN_SEED_UUID`.
@@ -23,7 +24,13 @@ const FIXED: [(&str, &str); 5] = [
 
 /// All variables that `job` sees. `jobs` is `KILN_JOBS`: a free variable, which
 /// must not reach an output.
-pub(super) fn variables(job: &Job<'_>, exec: &Exec, jobs: usize) -> BTreeMap<String, String> {
+pub(super) fn variables(
+    job: &Job<'_>,
+    exec: &Exec,
+    setting: &Setting<'_>,
+    jobs: usize,
+) -> BTreeMap<String, String> {
+    let jobs = setting.jobs.unwrap_or(jobs);
     let mut variables: BTreeMap<String, String> = FIXED
         .iter()
         .map(|&(name, value)| (name.to_owned(), value.to_owned()))
@@ -35,6 +42,7 @@ pub(super) fn variables(job: &Job<'_>, exec: &Exec, jobs: usize) -> BTreeMap<Str
         exec.platform.name().to_owned(),
     );
     variables.insert("KILN_JOBS".to_owned(), jobs.to_string());
+    variables.extend(setting.environment.clone());
     variables.extend(exec.env.clone());
     variables
 }

@@ -23,6 +23,7 @@ use rustix::fs::{Mode, OFlags, fstatvfs, openat};
 
 use super::error::{BuildError, FailureClass};
 use super::log::BuildLog;
+use super::setting::{Copies, Setting};
 use super::{Built, Job, capture, environment, object_error, store_error};
 use crate::derivation::{Exec, Role};
 use crate::event::Event;
@@ -57,24 +58,43 @@ pub struct Prepared {
     scratch: BuildDir,
     /// Kept until the sandbox is gone.
     _inputs: Vec<Checkout>,
+    _copies: Option<BuildDir>,
 }
 
 /// Makes a job's sandbox ready: inputs, scratch directories, environment.
-pub fn prepare(host: &Host<'_>, job: &Job<'_>, exec: &Exec) -> Result<Prepared, BuildError> {
+pub fn prepare(
+    host: &Host<'_>,
+    job: &Job<'_>,
+    exec: &Exec,
+    setting: &Setting<'_>,
+) -> Result<Prepared, BuildError> {
     let trees: Vec<TreeId> = job.inputs.iter().map(|input| input.tree).collect();
     let checkouts = host.store.checkout_set(&trees).map_err(store_error)?;
-    let scratch = host.store.new_build_dir(&job.subject.name);
+    let copies = setting.copies.map(|copies| copy_inputs(host, job, &copies));
+    let copies = copies.transpose()?;
+    let scratch = setting.scratch.new_build_dir(&job.subject.name);
     let scratch = scratch.map_err(store_error)?;
-    scratch.make_dir(host.store, "out").map_err(store_error)?;
-    make_directories(host, job, exec, &scratch)?;
-    let (root, mounts) = mounts(job, &checkouts)?;
+    scratch
+        .make_dir(setting.scratch, "out")
+        .map_err(store_error)?;
+    make_directories(host, job, exec, &scratch, setting)?;
+    let shown = |index: usize, checkout: &Checkout| match &copies {
+        Some((copies, copied)) if copied[index] => copies.path().join(index.to_string()),
+        _ => checkout.path().to_owned(),
+    };
+    let shown: Vec<PathBuf> = checkouts
+        .iter()
+        .enumerate()
+        .map(|(index, checkout)| shown(index, checkout))
+        .collect();
+    let (root, mounts) = mounts(job, &shown)?;
     let request = SandboxRequest {
         root,
         mounts,
         build_dir: scratch.path().join("build"),
         out_dir: scratch.path().join("out"),
         argv: exec.argv.iter().map(Into::into).collect(),
-        env: environment::variables(job, exec, host.cores),
+        env: environment::variables(job, exec, setting, host.cores),
         identity: match exec.uid {
             0 => Identity::Root,
             _ => Identity::Builder,
@@ -82,12 +102,36 @@ pub fn prepare(host: &Host<'_>, job: &Job<'_>, exec: &Exec) -> Result<Prepared, 
         limits: limits(exec),
         host_user: host.user,
         terminal: None,
+        variation: setting.variation.clone(),
     };
     Ok(Prepared {
         request,
         scratch,
         _inputs: checkouts,
+        _copies: copies.map(|(copies, _)| copies),
     })
+}
+
+/// Copies inputs next to each other; says which.
+fn copy_inputs(
+    host: &Host<'_>,
+    job: &Job<'_>,
+    copies: &Copies<'_>,
+) -> Result<(BuildDir, Vec<bool>), BuildError> {
+    let directory = copies.at.new_build_dir("inputs").map_err(store_error)?;
+    let mut copied = Vec::new();
+    let inputs = job.derivation.inputs.iter().zip(&job.inputs);
+    for (index, (input, resolved)) in inputs.enumerate() {
+        let wanted = copies.executed || !input.role.is_executed();
+        copied.push(wanted);
+        if wanted {
+            let path = directory.path().join(index.to_string());
+            host.store
+                .copy_in_order(&resolved.tree, &path, copies.order, false)
+                .map_err(store_error)?;
+        }
+    }
+    Ok((directory, copied))
 }
 
 fn make_directories(
@@ -95,9 +139,16 @@ fn make_directories(
     job: &Job<'_>,
     exec: &Exec,
     scratch: &BuildDir,
+    setting: &Setting<'_>,
 ) -> Result<(), BuildError> {
-    let make = |name: &str| scratch.make_dir(host.store, name).map_err(store_error);
+    let make = |name: &str| {
+        let made = scratch.make_dir(setting.scratch, name);
+        made.map_err(store_error)
+    };
     make("build")?;
+    if let Some(name) = &setting.variation.work_dir {
+        make(&format!("build/{name}"))?;
+    }
     if let [_, _, ..] = job.derivation.outputs.as_slice() {
         for output in &job.derivation.outputs {
             make(&format!("out/{output}"))?;
@@ -107,16 +158,20 @@ fn make_directories(
     if let (true, Some(source)) = (exec.copy_source, source) {
         let copy = scratch.path().join("build").join(SOURCE_COPY);
         let tree = &job.inputs[source].tree;
-        host.store.copy_to(tree, &copy).map_err(store_error)?;
+        match setting.copies {
+            Some(copies) => host.store.copy_in_order(tree, &copy, copies.order, true),
+            None => host.store.copy_to(tree, &copy),
+        }
+        .map_err(store_error)?;
     }
     Ok(())
 }
 
-fn mounts(job: &Job<'_>, checkouts: &[Checkout]) -> Result<(PathBuf, Vec<Mount>), BuildError> {
+fn mounts(job: &Job<'_>, shown: &[PathBuf]) -> Result<(PathBuf, Vec<Mount>), BuildError> {
     let mut root = None;
     let mut mounts = Vec::new();
-    for (input, checkout) in job.derivation.inputs.iter().zip(checkouts) {
-        let source = checkout.path().to_owned();
+    for (input, source) in job.derivation.inputs.iter().zip(shown) {
+        let source = source.clone();
         if input.role == Role::Root {
             root = Some(source);
             continue;
@@ -150,8 +205,18 @@ fn limits(exec: &Exec) -> Limits {
 
 /// Runs a job's script and captures what it made.
 pub fn build(host: &Host<'_>, job: &Job<'_>, exec: &Exec) -> Result<Built, BuildError> {
-    let prepared = prepare(host, job, exec)?;
-    let mut log = BuildLog::create(host.store, &job.keys.action)?;
+    build_in(host, job, exec, &Setting::of(host.store))
+}
+
+/// [`build`], in a setting of its own.
+pub fn build_in(
+    host: &Host<'_>,
+    job: &Job<'_>,
+    exec: &Exec,
+    setting: &Setting<'_>,
+) -> Result<Built, BuildError> {
+    let prepared = prepare(host, job, exec, setting)?;
+    let mut log = BuildLog::create(setting.results, &job.keys.action)?;
     let outcome = {
         let mut on_output = |bytes: &[u8]| {
             log.write(bytes, &mut |line| {
@@ -173,10 +238,17 @@ pub fn build(host: &Host<'_>, job: &Job<'_>, exec: &Exec) -> Result<Built, Build
     let failure = failure(job, &outcome, &prepared.request.limits)
         .map(|failure| blame_full_disk(failure, &prepared.scratch));
     let tail = log.finish()?;
+    let keep = |scratch, failure, tail| match setting.keep_failed {
+        true => keep(job, scratch, failure, tail),
+        false => BuildError {
+            log_tail: tail,
+            ..failure
+        },
+    };
     if let Some(failure) = failure {
-        return Err(keep(job, prepared.scratch, failure, tail));
+        return Err(keep(prepared.scratch, failure, tail));
     }
-    match capture_outputs(host.store, job, exec, &prepared) {
+    match capture_outputs(setting.results, job, exec, &prepared) {
         Ok(outputs) => Ok(Built {
             outputs,
             facts: host.facts.to_vec(),
@@ -184,7 +256,7 @@ pub fn build(host: &Host<'_>, job: &Job<'_>, exec: &Exec) -> Result<Built, Build
             ..Built::default()
         }),
         Err(failure) if failure.class == FailureClass::Output => {
-            Err(keep(job, prepared.scratch, failure, tail))
+            Err(keep(prepared.scratch, failure, tail))
         }
         Err(failure) => Err(failure),
     }

@@ -3,6 +3,7 @@
 //! - `fetch`: pinned files and archives.
 //! - [`exec`]: scripts in the sandbox, with their `environment`, their [`log`],
 //!   and what is done to their output afterwards, in [`capture`].
+//!   [`setting`] is where and how they run.
 //! - `builtin`: local files, compositions, root file systems, archives.
 //! - [`error`]: how a builder fails.
 //!
@@ -15,6 +16,7 @@ pub mod error;
 pub mod exec;
 pub(crate) mod fetch;
 pub mod log;
+pub mod setting;
 
 use kiln_store::error::StoreError;
 use kiln_store::objects::ObjectError;

@@ -15,7 +15,7 @@ use super::problem::{ManifestError, Problem, SourceFile};
 use super::reference::Kind;
 use super::schema::{
     BootCheck, Compose, Document, Flake, Format, Image, Import, Mirrors, Overlay, Package, Rootfs,
-    Runner, Seed, Source, Table,
+    Runner, Seed, Source, Table, Verify,
 };
 use super::span::{At, FileId, Span};
 use crate::derivation::Target;
@@ -39,6 +39,8 @@ pub struct Manifest {
     pub emulator: Option<Runner>,
     /// What bubblewrap runs from if the host's cannot be used.
     pub sandbox: Option<Runner>,
+    /// What `kiln verify` varies builds with.
+    pub verify: Verify,
     /// Pinned binary packages.
     pub seeds: Table<Seed>,
     /// What is fetched.
@@ -316,6 +318,10 @@ impl Assembly {
             problems,
         );
         single("sandbox", &mut manifest.sandbox, document.sandbox, problems);
+        let verify = document.verify.unwrap_or_default();
+        let (clock, locale) = (&mut manifest.verify.clock, &mut manifest.verify.locale);
+        single("verify.clock", clock, verify.clock, problems);
+        single("verify.locale", locale, verify.locale, problems);
         table("import", &mut self.declared, document.import, problems);
         table("template", &mut self.templates, document.template, problems);
         table("seed", &mut manifest.seeds, document.seed, problems);

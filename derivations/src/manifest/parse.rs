@@ -42,7 +42,7 @@ pub(super) fn parse_file(file: FileId, text: &str) -> (Document, Vec<Problem>) {
 }
 
 /// The keys of the top level.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "boot-check",
     "compose",
     "emulator",
@@ -57,6 +57,7 @@ const KINDS: [&str; 14] = [
     "seed",
     "source",
     "template",
+    "verify",
 ];
 
 struct Reader {
@@ -75,6 +76,7 @@ impl Reader {
                 "mirrors" => document.mirrors = self.value(value, span),
                 "emulator" => document.emulator = self.value(value, span),
                 "sandbox" => document.sandbox = self.value(value, span),
+                "verify" => document.verify = self.value(value, span),
                 "import" => document.import = self.table(value),
                 "seed" => document.seed = self.table(value),
                 "source" => document.source = self.table(value),

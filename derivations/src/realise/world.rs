@@ -7,7 +7,7 @@ use kiln_store::error::StoreError;
 use kiln_store::hash::{ActionKey, TreeId};
 use kiln_store::import::Rules;
 use kiln_store::lease::Lease;
-use kiln_store::objects::ObjectError;
+use kiln_store::objects::{ObjectError, Objects};
 use kiln_store::realisation::{OutputMap, Realisation, SignedRealisation};
 use kiln_store::store::Store;
 
@@ -108,18 +108,10 @@ impl World for Machine<'_> {
     }
 
     fn build(&self, job: &Job<'_>) -> Result<Built, BuildError> {
-        let tree = match &job.derivation.builder {
-            Builder::Fetch(spec) => return fetch::build(self.store, self.fetcher(job)?, job, spec),
-            Builder::Exec(exec) => return exec::build(&self.host()?, job, exec),
-            Builder::Local(local) => self.local(job, local)?,
-            Builder::Compose(options) => builtin::composition(self.store, job, options)?,
-            Builder::Rootfs(spec) => builtin::root_file_system(self.store, job, spec)?,
-            Builder::Archive => builtin::tar_archive(self.store, job)?,
-        };
-        Ok(Built {
-            outputs: vec![(OUT.to_owned(), tree)],
-            ..Built::default()
-        })
+        match &job.derivation.builder {
+            Builder::Exec(exec) => exec::build(&self.host()?, job, exec),
+            _ => self.build_without_script(job, self.store, self.store),
+        }
     }
 
     fn register(&self, realisation: Realisation) -> Result<(), BuildError> {
@@ -132,6 +124,31 @@ impl World for Machine<'_> {
 }
 
 impl Machine<'_> {
+    /// Makes the outputs of a derivation that kiln itself builds: reads and
+    /// writes `objects`, takes local files into `files`.
+    pub fn build_without_script(
+        &self,
+        job: &Job<'_>,
+        objects: &dyn Objects,
+        files: &Store,
+    ) -> Result<Built, BuildError> {
+        let tree = match &job.derivation.builder {
+            Builder::Fetch(spec) => return fetch::build(objects, self.fetcher(job)?, job, spec),
+            Builder::Exec(_) => {
+                let text = "a script is no builder of kiln's own";
+                return Err(BuildError::new(FailureClass::Sandbox, text));
+            }
+            Builder::Local(local) => local_files(files, job, local)?,
+            Builder::Compose(options) => builtin::composition(objects, job, options)?,
+            Builder::Rootfs(spec) => builtin::root_file_system(objects, job, spec)?,
+            Builder::Archive => builtin::tar_archive(objects, job)?,
+        };
+        Ok(Built {
+            outputs: vec![(OUT.to_owned(), tree)],
+            ..Built::default()
+        })
+    }
+
     /// What scripts need of this machine.
     pub fn host(&self) -> Result<Host<'_>, BuildError> {
         let sandboxing = match self.sandboxing.get() {
@@ -166,41 +183,40 @@ impl Machine<'_> {
             fetcher.map_err(|error| BuildError::new(FailureClass::Machine, error.to_string()))?;
         Ok(self.fetcher.get_or_init(|| fetcher))
     }
+}
 
-    /// Takes local files into the store; they have to be what they were when
-    /// the manifest was evaluated.
-    fn local(&self, job: &Job<'_>, local: &Local) -> Result<TreeId, BuildError> {
-        let tree = match &local.origin {
-            LocalOrigin::Files(files) => builtin::local_files(self.store, files)?,
-            LocalOrigin::Directory { path, ignore } => self.directory(path, ignore)?,
-        };
-        if tree == local.tree {
-            return Ok(tree);
-        }
-        let text = format!(
-            "the local files of `{}` changed while kiln read them; run it again",
-            job.subject.name
-        );
-        Err(BuildError::new(FailureClass::Changed, text))
+/// Takes local files into the store; they have to be what they were when
+/// the manifest was evaluated.
+fn local_files(store: &Store, job: &Job<'_>, local: &Local) -> Result<TreeId, BuildError> {
+    let tree = match &local.origin {
+        LocalOrigin::Files(files) => builtin::local_files(store, files)?,
+        LocalOrigin::Directory { path, ignore } => local_directory(store, path, ignore)?,
+    };
+    if tree == local.tree {
+        return Ok(tree);
     }
+    let text = format!(
+        "the local files of `{}` changed while kiln read them; run it again",
+        job.subject.name
+    );
+    Err(BuildError::new(FailureClass::Changed, text))
+}
 
-    fn directory(&self, path: &Path, ignore: &[String]) -> Result<TreeId, BuildError> {
-        let globs = glob_set(ignore)
-            .map_err(|error| BuildError::new(FailureClass::Compose, error.to_string()))?;
-        let ignored =
-            |path: &Path, _is_directory: bool| globs.is_match(format!("/{}", path.display()));
-        let rules = Rules {
-            ignore: Some(&ignored),
-            ..Rules::source()
-        };
-        let imported = self.store.import_path(path, &rules);
-        match imported {
-            Ok(imported) => Ok(imported.tree),
-            Err(kiln_store::import::ImportError::Store(error)) => Err(store_error(error)),
-            Err(error) => Err(BuildError::new(
-                FailureClass::Machine,
-                format!("{}: {error}", path.display()),
-            )),
-        }
+fn local_directory(store: &Store, path: &Path, ignore: &[String]) -> Result<TreeId, BuildError> {
+    let globs = glob_set(ignore)
+        .map_err(|error| BuildError::new(FailureClass::Compose, error.to_string()))?;
+    let ignored = |path: &Path, _is_directory: bool| globs.is_match(format!("/{}", path.display()));
+    let rules = Rules {
+        ignore: Some(&ignored),
+        ..Rules::source()
+    };
+    let imported = store.import_path(path, &rules);
+    match imported {
+        Ok(imported) => Ok(imported.tree),
+        Err(kiln_store::import::ImportError::Store(error)) => Err(store_error(error)),
+        Err(error) => Err(BuildError::new(
+            FailureClass::Machine,
+            format!("{}: {error}", path.display()),
+        )),
     }
 }

@@ -96,7 +96,7 @@ impl<T: AsRef<std::ffi::OsStr>> ToOsString for T {
 }
 
 /// The options that make the namespaces and take the privileges away.
-fn isolation(options: &mut Options, id: u32) {
+fn isolation(options: &mut Options, id: u32, host_name: &str) {
     for namespace in ["user", "pid", "ipc", "uts", "cgroup", "net"] {
         options.add(&format!("--unshare-{namespace}"), &[]);
     }
@@ -106,14 +106,20 @@ fn isolation(options: &mut Options, id: u32) {
     options.add("--disable-userns", &[]);
     options.add("--cap-drop", &[&"ALL"]);
     options.add("--die-with-parent", &[]);
-    options.add("--hostname", &[&HOST_NAME]);
+    options.add("--hostname", &[&host_name]);
     options.add("--clearenv", &[]);
 }
+
+/// Where random bytes are read from.
+const RANDOM: [&str; 2] = ["/dev/random", "/dev/urandom"];
 
 /// All options for `request`; the descriptors are those of [`fd`].
 pub(super) fn options(request: &SandboxRequest) -> Vec<OsString> {
     let mut options = Options::default();
-    isolation(&mut options, request.identity.id());
+    let variation = &request.variation;
+    let id = variation.id.unwrap_or_else(|| request.identity.id());
+    let host_name = variation.host_name.as_deref().unwrap_or(HOST_NAME);
+    isolation(&mut options, id, host_name);
     options.add("--new-session", &[]);
     if request.terminal.is_some() {
         options.add("--as-pid-1", &[]);
@@ -122,11 +128,18 @@ pub(super) fn options(request: &SandboxRequest) -> Vec<OsString> {
         options.add("--setenv", &[name, value]);
     }
     filesystem(&mut options, request);
-    options.add("--chdir", &[&"/build"]);
+    options.add("--chdir", &[&work_dir(request)]);
     options.add("--seccomp", &[&fd::FILTER.to_string()]);
     options.add("--json-status-fd", &[&fd::STATUS.to_string()]);
     options.add("--block-fd", &[&fd::GO.to_string()]);
     options.0
+}
+
+fn work_dir(request: &SandboxRequest) -> String {
+    match &request.variation.work_dir {
+        Some(name) => format!("/build/{name}"),
+        None => "/build".to_owned(),
+    }
 }
 
 fn filesystem(options: &mut Options, request: &SandboxRequest) {
@@ -145,6 +158,14 @@ fn filesystem(options: &mut Options, request: &SandboxRequest) {
     for mount in mounts {
         options.add("--ro-bind", &[&mount.source, &mount.at.to_string()]);
     }
+    for (source, at) in &request.variation.mounts {
+        options.add("--ro-bind", &[source, &at.to_string()]);
+    }
+    if let Some(random) = &request.variation.random {
+        for place in RANDOM {
+            options.add("--ro-bind", &[random, &place]);
+        }
+    }
     for place in ["/in", "/dev", "/proc"] {
         options.add("--remount-ro", &[&place]);
     }
@@ -158,6 +179,9 @@ fn filesystem(options: &mut Options, request: &SandboxRequest) {
 /// and stop then reach what is in the sandbox and nothing else; the shell traps
 /// them, so that it is the program that answers.
 pub(super) fn words(request: &SandboxRequest) -> Vec<OsString> {
+    if request.variation.processes_before > 0 {
+        return after_others(request);
+    }
     if request.terminal.is_none() {
         return request.argv.clone();
     }
@@ -169,11 +193,29 @@ pub(super) fn words(request: &SandboxRequest) -> Vec<OsString> {
         .collect()
 }
 
+/// A shell that starts and ends other processes, and then the builder. It stays
+/// until the builder ends: the program of pid 2 is what bubblewrap waits for.
+fn after_others(request: &SandboxRequest) -> Vec<OsString> {
+    let count = request.variation.processes_before;
+    let others =
+        format!("i=0; while [ $i -lt {count} ]; do (:); i=$((i+1)); done; \"$@\"; exit $?");
+    let shell = [
+        "/bin/sh".into(),
+        "-c".into(),
+        others.into(),
+        "before".into(),
+    ];
+    shell
+        .into_iter()
+        .chain(request.argv.iter().cloned())
+        .collect()
+}
+
 /// A sandbox around the host's own files that starts `program`: shows that
 /// this bubblewrap and this kernel can do what the contract needs.
 pub(super) fn trial_options() -> Vec<OsString> {
     let mut options = Options::default();
-    isolation(&mut options, 1000);
+    isolation(&mut options, 1000, HOST_NAME);
     options.add("--new-session", &[]);
     options.add("--ro-bind", &[&"/", &"/"]);
     options.add("--proc", &[&"/proc"]);

@@ -23,6 +23,7 @@ use super::seccomp::{self, Architecture};
 use super::spawn::{Child, NotStarted};
 use super::supervise::Running;
 use super::terminal::Session;
+use super::variation::Variation;
 
 /// A sandbox as options for bubblewrap.
 pub(super) struct Job<'a> {
@@ -32,6 +33,7 @@ pub(super) struct Job<'a> {
     pub(super) limits: &'a Limits,
     pub(super) user: Option<HostUser>,
     pub(super) terminal: Option<Terminal>,
+    pub(super) variation: &'a Variation,
     /// What counts as output on disk.
     pub(super) directories: &'a [&'a Path],
 }
@@ -84,7 +86,7 @@ impl Job<'_> {
         };
         let monitor = Monitor::new(self.limits.clone(), cgroup, self.directories);
         let arguments = memory_file("arguments", &self.options).doing("passing the options")?;
-        let filter = filter()?;
+        let filter = filter(self.variation)?;
         let (mut reports, status) = Reports::new().doing("making a pipe")?;
         let (go, waiting) = Go::new().doing("making a pipe")?;
         let ends = self.ends().doing("making the builder's input and output")?;
@@ -105,6 +107,7 @@ impl Job<'_> {
             user: self.user,
             rlimits: &rlimits,
             cgroup: monitor.to_join(),
+            variation: self.variation,
         };
         let start = Instant::now();
         let bwrap = child.start().map_err(not_started)?;
@@ -161,7 +164,7 @@ impl Job<'_> {
     }
 }
 
-fn filter() -> Result<OwnedFd, SandboxError> {
+fn filter(variation: &Variation) -> Result<OwnedFd, SandboxError> {
     let unsupported = || {
         let message = "kiln builds on x86_64 and aarch64 only";
         io::Error::new(io::ErrorKind::Unsupported, message)
@@ -169,7 +172,11 @@ fn filter() -> Result<OwnedFd, SandboxError> {
     let native = Architecture::NATIVE
         .ok_or_else(unsupported)
         .doing("choosing a filter")?;
-    let program = seccomp::bpf::to_bytes(&seccomp::filter(native));
+    let further = match variation.random {
+        Some(_) => seccomp::table::NO_RANDOM,
+        None => &[],
+    };
+    let program = seccomp::bpf::to_bytes(&seccomp::filter_with(native, further));
     memory_file("filter", &program).doing("passing the seccomp filter")
 }
 

@@ -11,6 +11,7 @@
 //!   says; `limits`: how it is held; `terminal`: for `kiln shell`.
 //! - [`bwrap`]: which bubblewrap; [`probe`]: whether it works here, and what to
 //!   do if not; [`facts`]: what is recorded of the host.
+//! - [`variation`]: what `verify` changes of all that.
 //!
 //! What is not known here: the store, manifests, derivations, the graph, and
 //! whether an output is any good. `docs/observables.md` lists what a builder
@@ -33,6 +34,7 @@ pub mod seccomp;
 mod spawn;
 mod supervise;
 mod terminal;
+pub mod variation;
 
 pub use bwrap::Bwrap;
 pub use cancel::CancelToken;
@@ -43,3 +45,4 @@ pub use request::{
     SandboxRequest, Terminal,
 };
 pub use supervise::{Output, run};
+pub use variation::Variation;

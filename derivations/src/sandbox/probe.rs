@@ -17,6 +17,7 @@ use super::command;
 use super::launch::Job;
 use super::request::{Exit, HostUser, Limits};
 use super::supervise::supervise;
+use super::variation::Variation;
 
 /// A bubblewrap that was seen to work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,6 +190,7 @@ fn trial(bwrap: &Bwrap, user: Option<HostUser>) -> Result<Works, String> {
         limits: &limits,
         user,
         terminal: None,
+        variation: &Variation::default(),
         directories: &[],
     };
     let mut said = Vec::new();

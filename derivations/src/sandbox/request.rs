@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::BadRequest;
+use super::variation::Variation;
 
 /// One build, as the sandbox sees it.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct SandboxRequest {
     pub host_user: Option<HostUser>,
     /// A terminal to run on (`kiln shell`); `None` for a build.
     pub terminal: Option<Terminal>,
+    /// What is not as the contract has it; nothing, for a build.
+    pub variation: Variation,
 }
 
 /// An unused, non-zero uid and gid of the host.

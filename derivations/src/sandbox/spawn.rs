@@ -26,6 +26,7 @@ use rustix::process::PidfdFlags;
 
 use super::process::Process;
 use super::request::HostUser;
+use super::variation::Variation;
 
 /// A child to be started.
 pub(super) struct Child<'a> {
@@ -41,6 +42,8 @@ pub(super) struct Child<'a> {
     pub(super) rlimits: &'a [(c_int, u64, u64)],
     /// `cgroup.procs` of the cgroup to join.
     pub(super) cgroup: Option<BorrowedFd<'a>>,
+    /// What is not to be as the contract has it.
+    pub(super) variation: &'a Variation,
 }
 
 /// A started child; it has to be waited for.
@@ -68,12 +71,22 @@ struct Plan {
     rlimits: *const (c_int, u64, u64),
     rlimit_count: usize,
     cgroup: RawFd,
+    umask: c_long,
+    /// Bits that are added to the native personality.
+    personality: c_long,
+    /// The processors to run on, as the kernel takes them.
+    processors: Option<Processors>,
+    /// What to write into `timens_offsets`.
+    clocks: Option<CString>,
     parent: RawFd,
     /// What to write into `uid_map` and `gid_map`, if a user namespace is made.
     maps: Option<(CString, CString)>,
     failed_step: &'static str,
     failed_errno: c_int,
 }
+
+/// A set of up to 1024 processors, as `sched_setaffinity` takes it.
+type Processors = [u64; 16];
 
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -112,6 +125,10 @@ impl Child<'_> {
             rlimits: self.rlimits.as_ptr(),
             rlimit_count: self.rlimits.len(),
             cgroup: self.cgroup.map_or(-1, |fd| fd.as_raw_fd()),
+            umask: c_long::from(self.variation.umask.unwrap_or(0o022)),
+            personality: personality(self.variation),
+            processors: self.variation.processor.map(only),
+            clocks: self.variation.uptime_ahead_s.map(clocks_ahead),
             parent: parent.as_raw_fd(),
             maps: (namespaces & libc::CLONE_NEWUSER != 0).then(identity_maps),
             failed_step: "",
@@ -145,6 +162,31 @@ fn above(fd: BorrowedFd<'_>, count: usize) -> io::Result<OwnedFd> {
 
 /// The step of writing the id maps.
 const MAPPING: &str = "mapping ids";
+
+fn personality(variation: &Variation) -> c_long {
+    let mut bits = 0;
+    if variation.fixed_addresses {
+        bits |= libc::ADDR_NO_RANDOMIZE;
+    }
+    if variation.old_release {
+        bits |= libc::UNAME26;
+    }
+    bits.into()
+}
+
+fn only(processor: usize) -> Processors {
+    let mut processors = Processors::default();
+    if let Some(word) = processors.get_mut(processor / 64) {
+        *word = 1 << (processor % 64);
+    }
+    processors
+}
+
+/// Monotonic and boot time, ahead of the machine's.
+fn clocks_ahead(seconds: u32) -> CString {
+    let text = format!("monotonic {seconds} 0\nboottime {seconds} 0\n");
+    CString::new(text).expect("numbers hold no NUL")
+}
 
 /// The present ids, as themselves.
 fn identity_maps() -> (CString, CString) {
@@ -215,9 +257,23 @@ fn become_bubblewrap(plan: &Plan) -> Result<std::convert::Infallible, (&'static 
             )?;
         }
         if let Some((uid_map, gid_map)) = &plan.maps {
-            write_file(c"/proc/self/uid_map", uid_map)?;
-            write_file(c"/proc/self/setgroups", c"deny")?;
-            write_file(c"/proc/self/gid_map", gid_map)?;
+            write_file(MAPPING, c"/proc/self/uid_map", uid_map)?;
+            write_file(MAPPING, c"/proc/self/setgroups", c"deny")?;
+            write_file(MAPPING, c"/proc/self/gid_map", gid_map)?;
+        }
+        if let Some(clocks) = &plan.clocks {
+            // It is bubblewrap that enters it, by execve.
+            let step = "moving the clocks";
+            call(step, libc::SYS_unshare, [libc::CLONE_NEWTIME as c_long])?;
+            write_file(step, c"/proc/self/timens_offsets", clocks)?;
+        }
+        if let Some(processors) = &plan.processors {
+            let (bytes, set) = (size_of::<Processors>() as c_long, processors.as_ptr());
+            call(
+                "choosing a processor",
+                libc::SYS_sched_setaffinity,
+                [0, bytes, set as c_long],
+            )?;
         }
         // A session of its own: keys of the user's terminal do not reach it.
         call("setsid", libc::SYS_setsid, [])?;
@@ -235,8 +291,8 @@ fn become_bubblewrap(plan: &Plan) -> Result<std::convert::Infallible, (&'static 
             )?;
         }
         prefer_for_oom_kill();
-        call("umask", libc::SYS_umask, [0o022])?;
-        fixed_personality()?;
+        call("umask", libc::SYS_umask, [plan.umask])?;
+        fixed_personality(plan.personality)?;
         if let Some(ids) = plan.ids {
             let (uid, gid) = (c_long::from(ids.uid), c_long::from(ids.gid));
             call("setgroups", libc::SYS_setgroups, [0, 0])?;
@@ -326,18 +382,22 @@ unsafe fn default_signals() {
 
 /// # Safety
 /// Only in the child.
-unsafe fn write_file(path: &CStr, text: &CStr) -> Result<(), (&'static str, c_int)> {
+unsafe fn write_file(
+    step: &'static str,
+    path: &CStr,
+    text: &CStr,
+) -> Result<(), (&'static str, c_int)> {
     let (at, path) = (libc::AT_FDCWD as c_long, path.as_ptr() as c_long);
     let (bytes, count) = (text.as_ptr() as c_long, text.to_bytes().len() as c_long);
     // SAFETY: both strings live in the parent, which waits.
     unsafe {
         let fd = call(
-            MAPPING,
+            step,
             libc::SYS_openat,
             [at, path, libc::O_WRONLY as c_long, 0],
         )?;
-        let written = call(MAPPING, libc::SYS_write, [fd, bytes, count]);
-        call(MAPPING, libc::SYS_close, [fd])?;
+        let written = call(step, libc::SYS_write, [fd, bytes, count]);
+        call(step, libc::SYS_close, [fd])?;
         written.map(drop)
     }
 }
@@ -368,20 +428,20 @@ unsafe fn parent_is_dead(parent: RawFd) -> Result<bool, (&'static str, c_int)> {
 /// Only in the child.
 unsafe fn prefer_for_oom_kill() {
     // SAFETY: as promised; a failure only leaves the preference as it was.
-    let _ = unsafe { write_file(c"/proc/self/oom_score_adj", c"1000") };
+    let _ = unsafe { write_file("oom", c"/proc/self/oom_score_adj", c"1000") };
 }
 
-/// A native personality; address randomisation stays as kiln has it, so that
-/// `verify` can vary it.
+/// A native personality with `bits`; address randomisation may be off for kiln
+/// and all that it starts.
 ///
 /// # Safety
 /// Only in the child.
-unsafe fn fixed_personality() -> Result<(), (&'static str, c_int)> {
+unsafe fn fixed_personality(bits: c_long) -> Result<(), (&'static str, c_int)> {
     // SAFETY: takes and gives numbers.
     unsafe {
         let now = call("personality", libc::SYS_personality, [0xffff_ffff])?;
         let kept = now & libc::ADDR_NO_RANDOMIZE as c_long;
-        call("personality", libc::SYS_personality, [kept])?;
+        call("personality", libc::SYS_personality, [kept | bits])?;
     }
     Ok(())
 }

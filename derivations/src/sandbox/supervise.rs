@@ -67,6 +67,7 @@ pub fn run(
         limits: &request.limits,
         user: request.host_user,
         terminal: request.terminal,
+        variation: &request.variation,
         directories: &[&request.build_dir, &request.out_dir],
     };
     supervise(&job, output, cancel)

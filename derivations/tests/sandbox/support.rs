@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use kiln_derivations::sandbox::{
     self, Bwrap, CancelToken, Exit, HostUser, Identity, Limits, Mount, Outcome, SandboxError,
-    SandboxRequest,
+    SandboxRequest, Variation,
 };
 
 /// An id that no user of a host has.
@@ -149,6 +149,7 @@ impl Kiln {
                 gid: UNUSED_ID,
             }),
             terminal: None,
+            variation: Variation::default(),
         };
         let kiln = Kiln { directory, request };
         kiln.hand_over(kiln.directory.path());

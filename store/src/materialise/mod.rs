@@ -30,7 +30,8 @@ use crate::sys;
 
 use contents::Contents;
 use destination::Destination;
-use place::{Form, place};
+pub use place::Order;
+use place::{Form, place, place_in_order};
 
 /// A tree as a directory that nobody may write to. It stays as long as this
 /// lives.
@@ -189,5 +190,25 @@ impl Store {
         dest.check_free()?;
         let form = Form::copied(self.owner);
         place(self, tree, dest.parent(), dest.name(), form)
+    }
+
+    /// Copies a tree to `dest`, which must not exist, for a builder to read or,
+    /// if `writable`, to change: with the modes that [`Self::checkout_set`] or
+    /// [`Self::copy_to`] give, but no file linked, and made in `order`.
+    pub fn copy_in_order(
+        &self,
+        tree: &TreeId,
+        dest: &Path,
+        order: Order,
+        writable: bool,
+    ) -> Result<(), StoreError> {
+        let _lease = self.lease(tree)?;
+        let dest = Destination::open(dest)?;
+        dest.check_free()?;
+        let form = match writable {
+            true => Form::copied(self.owner),
+            false => Form::copied_as_linked(self.owner),
+        };
+        place_in_order(self, tree, dest.parent(), dest.name(), form, order)
     }
 }

@@ -27,8 +27,9 @@ const DIRECTORY_MODE: u32 = 0o755;
 /// What the entries become.
 pub(super) struct Form {
     owner: Option<Owner>,
-    /// Whether files are blobs, read-only; else they are copies to change.
+    /// Whether files are blobs.
     linked: bool,
+    modes: Modes,
     /// The inodes that may not be linked (any more).
     taken: Mutex<HashSet<FileKey>>,
 }
@@ -39,6 +40,7 @@ impl Form {
         Self {
             owner,
             linked: true,
+            modes: Modes::ReadOnly,
             taken: Mutex::new(taken),
         }
     }
@@ -48,15 +50,24 @@ impl Form {
         Self {
             owner,
             linked: false,
+            modes: Modes::Ordinary,
             taken: Mutex::default(),
         }
     }
 
+    /// Copies with the modes that links would have.
+    pub(super) fn copied_as_linked(owner: Option<Owner>) -> Self {
+        Self {
+            modes: Modes::ReadOnly,
+            ..Self::copied(owner)
+        }
+    }
+
     fn mode(&self, executable: bool) -> u32 {
-        match (self.linked, executable) {
-            (true, false) => 0o444,
-            (true, true) => 0o555,
-            (false, _) => copied_mode(executable),
+        match (self.modes, executable) {
+            (Modes::ReadOnly, false) => 0o444,
+            (Modes::ReadOnly, true) => 0o555,
+            (Modes::Ordinary, _) => copied_mode(executable),
         }
     }
 
@@ -68,6 +79,23 @@ impl Form {
         let mut taken = self.taken.lock().unwrap_or_else(|e| e.into_inner());
         taken.insert(key)
     }
+}
+
+#[derive(Clone, Copy)]
+enum Modes {
+    /// As in the store.
+    ReadOnly,
+    /// For users and for builders that change their source.
+    Ordinary,
+}
+
+/// In which order the entries of a directory are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// By name.
+    Sorted,
+    /// By name, the last one first.
+    Reversed,
 }
 
 /// The mode of a file outside of the store.
@@ -92,6 +120,30 @@ pub(super) fn place(
         depth: 1,
     });
     walk(&Placing { store, form }, root)
+}
+
+/// [`place`], one entry after the other, in the order of their names or the
+/// reverse: where the file system lists a directory in the order in which its
+/// entries were made, a builder sees that order.
+pub(super) fn place_in_order(
+    store: &Store,
+    tree: &TreeId,
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    form: Form,
+    order: Order,
+) -> Result<(), StoreError> {
+    let parent = parent.try_clone_to_owned().during("duplicate", ".")?;
+    let placing = Placing { store, form };
+    placing.in_order(
+        &Target {
+            parent: Arc::new(parent),
+            name: name.to_vec(),
+            tree: *tree,
+            depth: 1,
+        },
+        order,
+    )
 }
 
 struct Placing<'a> {
@@ -136,6 +188,31 @@ impl Walk for Placing<'_> {
 }
 
 impl Placing<'_> {
+    fn in_order(&self, target: &Target, order: Order) -> Result<(), StoreError> {
+        if target.depth > MAX_DEPTH {
+            return Err(StoreError::TooDeep { tree: target.tree });
+        }
+        let mut entries = read_directory(&self.store.layout, &target.tree)?.into_entries();
+        if order == Order::Reversed {
+            entries.reverse();
+        }
+        let fd = Arc::new(self.make(target).during("create", lossy(&target.name))?);
+        for entry in entries {
+            let Node::Directory { tree } = entry.node else {
+                self.leaf(fd.as_fd(), &entry)?;
+                continue;
+            };
+            let below = Target {
+                parent: Arc::clone(&fd),
+                name: entry.name.as_bytes().to_vec(),
+                tree,
+                depth: target.depth + 1,
+            };
+            self.in_order(&below, order)?;
+        }
+        self.leave(fd, Vec::new())
+    }
+
     fn directory(&self, target: &Target) -> Result<Step<Self>, StoreError> {
         if target.depth > MAX_DEPTH {
             return Err(StoreError::TooDeep { tree: target.tree });

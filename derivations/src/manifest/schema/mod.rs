@@ -46,6 +46,8 @@ pub struct Document {
     pub emulator: Option<Runner>,
     /// What bubblewrap runs from if the host's cannot be used.
     pub sandbox: Option<Runner>,
+    /// What `kiln verify` varies builds with.
+    pub verify: Option<Verify>,
     /// Other flakes; their packages are named `IMPORT.NAME`.
     #[serde(default)]
     pub import: Table<Import>,
@@ -114,6 +116,17 @@ pub struct Mirrors {
 pub struct Runner {
     /// A seed, composition or package that is a root with the programs.
     pub root: At<String>,
+}
+
+/// What `kiln verify` varies builds with. Without it the time of day and the
+/// order of words are varied less.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Verify {
+    /// Where libfaketime is.
+    pub clock: Option<Runner>,
+    /// A directory of compiled locales, `et_EE.UTF-8` among them.
+    pub locale: Option<Runner>,
 }
 
 /// Another flake.

@@ -72,6 +72,11 @@ impl Architecture {
 
 /// The filter of contract version 1.
 pub fn filter(architecture: Architecture) -> Vec<Instruction> {
+    filter_with(architecture, &[])
+}
+
+/// The filter with `further` refusals.
+pub fn filter_with(architecture: Architecture, further: &[table::Refusal]) -> Vec<Instruction> {
     let numbers = architecture.numbers();
     let mut code = Assembler::default();
     code.load(ARCHITECTURE);
@@ -109,7 +114,7 @@ pub fn filter(architecture: Architecture) -> Vec<Instruction> {
     });
     code.block(numbers.socket, sockets);
     code.block(numbers.socketpair, sockets);
-    for refusal in table::REFUSALS {
+    for refusal in table::REFUSALS.iter().chain(further) {
         if let Some(number) = architecture.number(refusal) {
             code.when(EQUAL, number, refuse(refusal.errno));
         }

@@ -119,6 +119,16 @@ pub const REFUSALS: &[Refusal] = &[
     both("getgroups",         115, 158, 0, GROUPS),
 ];
 
+/// So that random bytes can be held still: every library then reads
+/// `/dev/urandom`, which can be another file.
+pub const NO_RANDOM: &[Refusal] = &[both(
+    "getrandom",
+    318,
+    278,
+    ENOSYS,
+    "random bytes come from a file that is always the same",
+)];
+
 const fn both(
     name: &'static str,
     x86_64: u32,

@@ -1,12 +1,9 @@
-//! `kiln verify`: rehashing.
+//! Rehashing what is stored.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use kiln_derivations::compose::paths;
 use kiln_store::hash::TreeId;
 use kiln_store::store::Store;
-use kiln_store::tree::Node;
 use kiln_store::verify::{Damage, VerifyReport};
 use serde::Serialize;
 
@@ -17,11 +14,8 @@ use crate::exit::ExitStatus;
 use crate::output;
 use crate::workshop::Workshop;
 
-/// Rehashes what is stored, or a loose file.
+/// Rehashes what names stand for, or all that is stored.
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), CliError> {
-    if let Some(name) = &args.against {
-        return loose_file(context, args, name);
-    }
     let (store, report) = match args.names.as_slice() {
         [] => {
             let store = context.store()?;
@@ -119,14 +113,14 @@ fn named(context: &Context, args: &VerifyArgs) -> Result<(Store, VerifyReport), 
     Ok((store, report))
 }
 
-fn not_built(name: &str) -> CliError {
+pub(super) fn not_built(name: &str) -> CliError {
     CliError::usage(format!(
         "`{name}` was not built here, so there is nothing to rehash"
     ))
     .with_hint(format!("kiln build {name}"))
 }
 
-fn rehash(store: &Store, trees: &BTreeSet<TreeId>) -> Result<VerifyReport, CliError> {
+pub(super) fn rehash(store: &Store, trees: &BTreeSet<TreeId>) -> Result<VerifyReport, CliError> {
     let mut all = VerifyReport::default();
     for tree in trees {
         // Bytes that gc took are no damage; only what is here can be rehashed.
@@ -139,80 +133,4 @@ fn rehash(store: &Store, trees: &BTreeSet<TreeId>) -> Result<VerifyReport, CliEr
         all.damage.extend(report.damage);
     }
     Ok(all)
-}
-
-#[derive(Serialize)]
-struct Loose<'a> {
-    file: &'a str,
-    against: &'a str,
-    expected: String,
-    got: String,
-    same: bool,
-}
-
-/// Compares a file with the one of the same name in an output.
-fn loose_file(context: &Context, args: &VerifyArgs, name: &str) -> Result<(), CliError> {
-    let [file] = args.names.as_slice() else {
-        return Err(CliError::usage("--against compares one file")
-            .with_hint("kiln verify FILE --against NAME"));
-    };
-    let expected = stored_file(context, args, name, Path::new(file))?;
-    let got = hash_file(Path::new(file))?;
-    let result = Loose {
-        file,
-        against: name,
-        same: expected == got,
-        expected,
-        got,
-    };
-    let same = result.same;
-    if context.global.json {
-        output::json(&result)?;
-    } else if same {
-        output::line(&format!("{file} is what `{name}` has: {}", result.got))?;
-    }
-    match same {
-        true => Ok(()),
-        false => Err(CliError::plain(
-            ExitStatus::HashMismatch,
-            format!(
-                "{file} is not what `{name}` has: expected {}, got {}",
-                result.expected, result.got
-            ),
-        )),
-    }
-}
-
-fn stored_file(
-    context: &Context,
-    args: &VerifyArgs,
-    name: &str,
-    file: &Path,
-) -> Result<String, CliError> {
-    let manifest = context.manifest()?;
-    let evaluation = context.evaluate_names(&manifest, &[name.to_owned()], &args.realise)?;
-    let workshop = Workshop::open(context, &args.realise)?;
-    let roots = crate::workshop::root_ids(&evaluation);
-    let known = workshop.known(&evaluation.graph, &roots)?;
-    let base = file.file_name().unwrap_or_default().to_string_lossy();
-    for root in &roots {
-        let outputs = known[root.index()]
-            .as_ref()
-            .ok_or_else(|| not_built(name))?;
-        for (_, tree) in outputs {
-            let node = paths::lookup(workshop.store(), tree, &format!("/{base}"));
-            let node = node.map_err(|error| CliError::machine(error.to_string()))?;
-            if let Some(Node::File { content, .. }) = node {
-                return Ok(content.to_string());
-            }
-        }
-    }
-    Err(CliError::usage(format!("`{name}` has no file `{base}`"))
-        .with_hint("name the file as it is called in the output"))
-}
-
-fn hash_file(path: &Path) -> Result<String, CliError> {
-    kiln_store::hash::Digest::of_file(path)
-        .map(|digest| digest.to_string())
-        .map_err(|error| CliError::usage(format!("{}: {error}", path.display())))
 }

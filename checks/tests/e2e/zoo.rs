@@ -1,0 +1,178 @@
+//! Builders that are not reproducible, each for a reason that is known: `verify`
+//! has to find every one, and name what causes it. And some that are, although
+//! they look as if they were not: those must not be accused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use kiln_checks::{Outcome, Project};
+use serde_json::Value;
+
+use crate::{project, shared};
+
+/// A builder, and the factors that change what it makes.
+struct Plant {
+    name: &'static str,
+    /// Run by `sh -eu`, with the source of this repository's recipe for minsys
+    /// at `/src`.
+    script: &'static str,
+    causes: &'static [&'static str],
+}
+
+const fn plant(name: &'static str, script: &'static str, causes: &'static [&'static str]) -> Plant {
+    Plant {
+        name,
+        script,
+        causes,
+    }
+}
+
+#[rustfmt::skip]
+const ZOO: &[Plant] = &[
+    plant("timestamp", "date > /out/x", &["clock", "time-zone", "locale"]),
+    plant("year", "date -u +%Y > /out/x", &["clock"]),
+    plant("epoch", "date +%s > /out/x", &["clock"]),
+    plant("gzip-header", "echo text > file; gzip file; mv file.gz /out/x.gz", &["clock"]),
+    plant("ar-date", "umask 022; echo text > file; llvm-ar rcU /out/x.a file", &["clock", "user"]),
+    plant("tar-mtime", "echo text > file; chmod 644 file; tar --owner=0 --group=0 -cf /out/x.tar file", &["clock"]),
+    plant("build-path", "pwd > /out/x", &["build-path"]),
+    plant("host-name", "uname -n > /out/x", &["host-name"]),
+    plant("kernel-release", "uname -r > /out/x", &["kernel-release"]),
+    plant("readdir", "ls -U /src/many > /out/x", &["directory-order"]),
+    plant("parallel-order",
+        "printf '1 1.2\\n2 0.6\\n3 0.3\\n4 0.15\\n' | xargs -P \"$KILN_JOBS\" -L 1 sh -c 'sleep $1; echo $0 >> /out/x'",
+        &["jobs"]),
+    plant("jobs", "echo \"$KILN_JOBS\" > /out/x", &["jobs"]),
+    plant("random-seed", "od -An -N8 -tx8 /dev/urandom > /out/x", &["random"]),
+    plant("temporary-name", "mktemp > /out/x", &["random"]),
+    plant("locale-sort", "printf 't\\nz\\n' | sort > /out/x", &["locale"]),
+    plant("umask", "umask > /out/x", &["umask"]),
+    plant("uid", "id -u > /out/x", &["user"]),
+    plant("tar-owner", "touch -d @0 file; chmod 644 file; tar -cf /out/x.tar file", &["user"]),
+    plant("cpu-count", "nproc > /out/x", &["processors"]),
+    plant("pointer", "PERL_HASH_SEED=0 perl -e 'my $x; print \\$x' > /out/x", &["address-space"]),
+    plant("pid", "echo $$ > /out/x", &["process-ids"]),
+    plant("nlink", "stat -c %h /src/init > /out/x", &["link-count"]),
+    plant("time-zone", "date -d @0 +%H > /out/x", &["time-zone"]),
+    plant("home", "echo \"$HOME\" > /out/x", &["environment"]),
+    plant("file-system", "stat -f -c %T /build > /out/x", &["file-system"]),
+    plant("store-place", "grep -c another-place /proc/self/mountinfo > /out/x || :", &["store-place"]),
+    plant("up-since", "awk '{ print int($1 / 1000000) }' /proc/uptime > /out/x", &["clock"]),
+    // What looks like it and is not.
+    plant("clean-sort", "printf 't\\nz\\n' | LC_ALL=C sort > /out/x", &[]),
+    plant("clean-time", "LC_ALL=C date -u -d \"@$SOURCE_DATE_EPOCH\" > /out/x", &[]),
+    plant("clean-listing", "find /src -type f | LC_ALL=C sort > /out/x", &[]),
+    plant("clean-gzip", "echo text > file; gzip -n file; mv file.gz /out/x.gz", &[]),
+    plant("clean-tar",
+        "echo text > file; chmod 644 file; tar --owner=0 --group=0 --mtime=@0 --sort=name -cf /out/x.tar file", &[]),
+    plant("clean-parallel",
+        "seq 8 | xargs -P \"$KILN_JOBS\" -n 1 sh -c 'echo $0 > $0.part'; cat ?.part > /out/x", &[]),
+];
+
+/// A project with the zoo in it; a name there is `zoo-NAME`.
+fn zoo() -> (kiln_checks::Scratch, Project) {
+    let (scratch, project) = project();
+    let mut recipe = String::from("[source.zoo]\npath = \"source\"\n");
+    let folder = project
+        .directory()
+        .join("derivations/recipes/zoo/source/many");
+    std::fs::create_dir_all(&folder).expect("it can be made");
+    for number in 0..40 {
+        let path = format!(
+            "derivations/recipes/zoo/source/many/{}",
+            number * 7919 % 1000
+        );
+        project.write(&path, "");
+    }
+    project.write("derivations/recipes/zoo/source/init", "#!/bin/sh\n");
+    for plant in ZOO {
+        let script = serde_json::to_string(plant.script).expect("a string");
+        write!(
+            recipe,
+            "\n[package.zoo-{}]\nsource = \"zoo\"\nroot = \"base\"\ntools = [\"toolchain\"]\n\
+             command = [\"/bin/sh\", \"-euc\", {script}]\n",
+            plant.name
+        )
+        .expect("a string takes it");
+    }
+    project.write("derivations/recipes/zoo/recipe.toml", &recipe);
+    (scratch, project)
+}
+
+fn names() -> Vec<String> {
+    ZOO.iter()
+        .map(|plant| format!("zoo-{}", plant.name))
+        .collect()
+}
+
+#[test]
+fn every_planted_cause_is_found_and_nothing_else_is_accused() {
+    let (_scratch, project) = zoo();
+    let kiln = || shared().kiln(project.directory()).args(["--quiet"]);
+    kiln()
+        .args(["build", "--no-result"])
+        .args(names())
+        .succeed();
+    let run = kiln()
+        .args(["verify", "--perturb", "--keep-going", "--json"])
+        .args(names())
+        .run()
+        .expect_status(5);
+    let verified = run.json();
+    let found = found(&verified);
+    let mut wrong = Vec::new();
+    for plant in ZOO {
+        let expected: BTreeSet<String> = plant.causes.iter().map(|it| (*it).to_owned()).collect();
+        let (outcome, causes) = &found[&format!("zoo-{}", plant.name)];
+        let outcome_expected = if expected.is_empty() {
+            "same"
+        } else {
+            "differs"
+        };
+        if *causes != expected || outcome != outcome_expected {
+            wrong.push(format!(
+                "{}: {outcome} because of {causes:?}, expected {outcome_expected}, {expected:?}",
+                plant.name
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), run.stdout);
+}
+
+/// By name: the outcome, and all factors that are accused.
+fn found(verified: &Value) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let text = |value: &Value| value.as_str().expect("a string").to_owned();
+    let list = |value: &Value| value.as_array().expect("a list").clone();
+    list(&verified["rebuilt"])
+        .iter()
+        .map(|one| {
+            let causes = list(&one["causes"]);
+            let factors = causes.iter().flat_map(|cause| list(&cause["factors"]));
+            let factors = factors.map(|factor| text(&factor)).collect();
+            (text(&one["name"]), (text(&one["outcome"]), factors))
+        })
+        .collect()
+}
+
+#[test]
+fn a_recorded_date_is_told_with_file_and_clock() {
+    let (_scratch, project) = zoo();
+    let kiln = || shared().kiln(project.directory()).args(["--quiet"]);
+    let name = "zoo-timestamp";
+    kiln().args(["build", "--no-result", name]).succeed();
+    let Outcome { stdout, stderr, .. } = kiln()
+        .args(["verify", "--rebuild", name])
+        .run()
+        .expect_status(5);
+    assert!(
+        stderr.contains("zoo-timestamp") && stderr.contains("not reproducible"),
+        "{stderr}"
+    );
+    assert!(stdout.contains("cause: clock"), "{stdout}");
+    assert!(
+        stdout.contains("SOURCE_DATE_EPOCH"),
+        "what mends it: {stdout}"
+    );
+    let names_file = |line: &str| line.trim_start().starts_with("x:") || line.contains(" x");
+    assert!(stdout.lines().any(names_file), "names the file: {stdout}");
+}

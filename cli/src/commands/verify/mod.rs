@@ -1,0 +1,20 @@
+//! `kiln verify`: rehashing what is stored, comparing a loose file, building
+//! again.
+
+mod loose;
+mod rebuild;
+mod rehash;
+mod report;
+
+use crate::args::VerifyArgs;
+use crate::context::Context;
+use crate::error::CliError;
+
+/// Verifies in the way that the arguments ask for.
+pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), CliError> {
+    match &args.against {
+        Some(name) => loose::run(context, args, name),
+        None if args.builds_again() => rebuild::run(context, args),
+        None => rehash::run(context, args),
+    }
+}
