@@ -172,6 +172,11 @@ impl<'a> Look<'a> {
         enough
     }
 
+    /// Whether no more entries may be looked at.
+    pub fn is_exhausted(&self) -> bool {
+        self.entries_left == 0
+    }
+
     /// Notes that a bound was met in this file.
     pub fn cut(&mut self, why: &str) {
         const MOST: usize = 100;

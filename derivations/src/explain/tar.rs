@@ -1,4 +1,4 @@
-//! tar archives: v7, ustar, GNU and pax headers.
+//! tar archives: ustar, GNU and pax headers.
 
 use std::io::Read;
 
