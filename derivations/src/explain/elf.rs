@@ -56,6 +56,9 @@ struct Symbol<'a> {
 
 fn parse<'a>(look: &mut Look<'_>, bytes: &'a [u8]) -> Option<Elf<'a>> {
     let file = ::object::File::parse(bytes).ok()?;
+    if !file.is_little_endian() {
+        return None;
+    }
     let mut sections = Vec::new();
     for section in file.sections() {
         if !look.take_entry() {
@@ -349,6 +352,20 @@ mod tests {
             contents(&whole, &aligned).only().inside,
             ["section headers"]
         );
+    }
+
+    #[test]
+    fn knows_files_of_32_bits() {
+        let mut bytes = b"\x7fELF\x01\x01\x01".to_vec();
+        bytes.resize(60, 0);
+        (bytes[16], bytes[18], bytes[20], bytes[40]) = (1, 3, 1, 52);
+        let changed = |at: usize| {
+            let mut changed = bytes.clone();
+            changed[at] = 1;
+            contents(&bytes, &changed).only().inside.clone()
+        };
+        assert_eq!(changed(36), ["ELF header"]);
+        assert_eq!(changed(55), ["between sections"]);
     }
 
     #[test]
