@@ -105,7 +105,6 @@ fn fields(field: impl Fn(usize) -> Option<u64>) -> Option<Vec<Field>> {
 pub(super) mod tests {
     use super::super::fixture::{EXPECTED_S, Found, GOT_S, contents};
     use super::super::{Clue, What};
-    use super::*;
 
     /// An entry with these values for ino, nlink and mtime.
     pub fn entry(name: &str, [ino, nlink, mtime]: [i64; 3], content: &[u8]) -> Vec<u8> {

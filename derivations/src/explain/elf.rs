@@ -1,9 +1,12 @@
 //! ELF files, of 32 and 64 bits: by section, and by symbol within it.
 
-use ::object::{Object, ObjectSection, ObjectSymbol, SectionIndex, SectionKind};
+use std::ops::Range;
+
+use ::object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, SectionIndex, SectionKind};
 
 use super::clue::Clue;
 use super::difference::What;
+use super::excerpt::readable;
 use super::look::{Finding, Look, Pair, Place};
 use super::members::{self, Member, Words};
 use super::{opaque, order};
@@ -30,11 +33,10 @@ pub(super) fn compare(look: &mut Look<'_>, pair: Pair<'_>) -> Option<()> {
 }
 
 struct Elf<'a> {
-    file: ::object::File<'a>,
     sections: Vec<Section<'a>>,
-    /// Ranges of the file with a name, for what is in no section.
-    segments: Vec<(u64, u64, String)>,
-    header_bytes: u64,
+    /// Ranges of the file that are no sections, by what they are.
+    parts: Vec<(Range<u64>, String)>,
+    symbols: Vec<Symbol<'a>>,
 }
 
 struct Section<'a> {
@@ -42,13 +44,21 @@ struct Section<'a> {
     name: &'a [u8],
     kind: SectionKind,
     address: u64,
-    offset: u64,
     data: &'a [u8],
 }
 
+/// Something with a name and a size; sorted by where they are.
+struct Symbol<'a> {
+    section: SectionIndex,
+    addresses: Range<u64>,
+    name: &'a [u8],
+}
+
 fn parse<'a>(look: &mut Look<'_>, bytes: &'a [u8]) -> Option<Elf<'a>> {
-    use ::object::ObjectSegment;
     let file = ::object::File::parse(bytes).ok()?;
+    if !file.is_little_endian() {
+        return None;
+    }
     let mut sections = Vec::new();
     for section in file.sections() {
         if !look.take_entry() {
@@ -59,56 +69,78 @@ fn parse<'a>(look: &mut Look<'_>, bytes: &'a [u8]) -> Option<Elf<'a>> {
             name: section.name_bytes().unwrap_or_default(),
             kind: section.kind(),
             address: section.address(),
-            offset: section.file_range().map_or(0, |(offset, _)| offset),
             data: section.data().ok()?,
         });
     }
-    let segments = file.segments().enumerate().map(|(number, segment)| {
+    let mut parts = header_parts(bytes, file.is_64()).unwrap_or_default();
+    for (number, segment) in file.segments().enumerate() {
         let (offset, size) = segment.file_range();
-        (offset, size, format!("loaded segment {number}"))
-    });
+        let range = offset..offset.saturating_add(size);
+        parts.push((range, format!("loaded segment {number}")));
+    }
     Some(Elf {
         sections,
-        segments: segments.collect(),
-        header_bytes: if file.is_64() { 64 } else { 52 },
-        file,
+        parts,
+        symbols: symbols(&file),
     })
+}
+
+/// The headers, as the first of them says.
+fn header_parts(bytes: &[u8], is_64: bool) -> Option<Vec<(Range<u64>, String)>> {
+    let number = |at: usize, length: usize| {
+        let digits = bytes.get(at..at + length)?.iter().rev();
+        Some(digits.fold(0_u64, |number, digit| number << 8 | u64::from(*digit)))
+    };
+    let (size, word, counts) = if is_64 { (64, 8, 54) } else { (52, 4, 42) };
+    let table = |offset_at, entry_at: usize, name: &str| {
+        let start = number(offset_at, word)?;
+        // The size of an entry, then their number.
+        let length = number(entry_at, 2)? * number(entry_at + 2, 2)?;
+        Some((start..start.saturating_add(length), name.to_owned()))
+    };
+    Some(vec![
+        (0..size, "ELF header".to_owned()),
+        table(24 + word, counts, "program headers")?,
+        table(24 + 2 * word, counts + 4, "section headers")?,
+    ])
+}
+
+fn symbols<'a>(file: &::object::File<'a>) -> Vec<Symbol<'a>> {
+    let named = |symbol: ::object::Symbol<'a, '_>| {
+        let end = symbol.address().checked_add(symbol.size())?;
+        Some(Symbol {
+            section: symbol.section_index()?,
+            addresses: symbol.address()..end,
+            name: symbol.name_bytes().ok().filter(|name| !name.is_empty())?,
+        })
+    };
+    let all = file.symbols().chain(file.dynamic_symbols());
+    let mut symbols: Vec<_> = all.filter_map(named).collect();
+    symbols.sort_by_key(|symbol| (symbol.section.0, symbol.addresses.start));
+    symbols
 }
 
 impl Elf<'_> {
     /// What is at an offset of the file.
     fn part_at(&self, offset: usize) -> Place {
-        let offset = offset as u64;
-        let within = |start: u64, size: u64| (start..start.saturating_add(size)).contains(&offset);
-        let found = self
-            .segments
-            .iter()
-            .find(|(start, size, _)| within(*start, *size));
-        Place::part(match found {
-            _ if offset < self.header_bytes => "ELF header".to_owned(),
-            Some((_, _, name)) => name.clone(),
-            None if self.sections.iter().all(|section| section.offset < offset) => {
-                "section headers".to_owned()
-            }
-            None => "between sections".to_owned(),
-        })
+        let holds = |(range, _): &&(Range<u64>, String)| range.contains(&(offset as u64));
+        let found = self.parts.iter().find(holds);
+        Place::part(found.map_or("between sections", |(_, name)| name))
     }
 
     /// What is called by a name and holds the byte `offset` of `section`.
     fn symbol_at(&self, section: &Section<'_>, offset: usize) -> Option<String> {
+        /// Symbols within each other, such as aliases, are seen through.
+        const NESTED: usize = 16;
         let address = section.address.checked_add(offset as u64)?;
-        let holds = |symbol: &::object::Symbol<'_, '_>| {
-            symbol.section_index() == Some(section.index)
-                && symbol.size() > 0
-                && (symbol.address()..symbol.address().saturating_add(symbol.size()))
-                    .contains(&address)
-        };
-        let symbol = self
-            .file
-            .symbols()
-            .chain(self.file.dynamic_symbols())
-            .find(holds)?;
-        Some(super::excerpt::readable(symbol.name_bytes().ok()?))
+        let key = (section.index.0, address);
+        let after = |symbol: &Symbol<'_>| (symbol.section.0, symbol.addresses.start) <= key;
+        let end = self.symbols.partition_point(after);
+        let mut before = self.symbols[..end].iter().rev().take(NESTED);
+        let found = before.find(|symbol| {
+            symbol.section == section.index && symbol.addresses.contains(&address)
+        })?;
+        Some(readable(found.name))
     }
 }
 
@@ -123,10 +155,7 @@ fn sections(look: &mut Look<'_>, expected: &Elf<'_>, got: &Elf<'_>) {
             got: other.data,
         };
         if pair.differs() {
-            let place = Place::part(format!(
-                "section {}",
-                super::excerpt::readable(section.name)
-            ));
+            let place = Place::part(format!("section {}", readable(section.name)));
             look.within(place, |look| content(look, expected, section, pair));
         }
     }
@@ -323,6 +352,20 @@ mod tests {
             contents(&whole, &aligned).only().inside,
             ["section headers"]
         );
+    }
+
+    #[test]
+    fn knows_files_of_32_bits() {
+        let mut bytes = b"\x7fELF\x01\x01\x01".to_vec();
+        bytes.resize(60, 0);
+        (bytes[16], bytes[18], bytes[20], bytes[40]) = (1, 3, 1, 52);
+        let changed = |at: usize| {
+            let mut changed = bytes.clone();
+            changed[at] = 1;
+            contents(&bytes, &changed).only().inside.clone()
+        };
+        assert_eq!(changed(36), ["ELF header"]);
+        assert_eq!(changed(55), ["between sections"]);
     }
 
     #[test]

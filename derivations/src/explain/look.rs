@@ -2,7 +2,6 @@
 //! found.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use super::clue::Clue;
 use super::difference::{Difference, Excerpt, Explanation, What};
@@ -25,14 +24,6 @@ impl<'a> Pair<'a> {
     /// `read` of both sides, if both have it.
     pub fn both<T>(&self, read: impl Fn(&'a [u8]) -> Option<T>) -> Option<(T, T)> {
         Some((read(self.expected)?, read(self.got)?))
-    }
-
-    /// The same range of both sides, which has to be in both.
-    pub fn range(&self, range: Range<usize>) -> Option<Pair<'a>> {
-        Some(Pair {
-            expected: self.expected.get(range.clone())?,
-            got: self.got.get(range)?,
-        })
     }
 }
 
@@ -172,6 +163,11 @@ impl<'a> Look<'a> {
         enough
     }
 
+    /// Whether no more entries may be looked at.
+    pub fn is_exhausted(&self) -> bool {
+        self.entries_left == 0
+    }
+
     /// Notes that a bound was met in this file.
     pub fn cut(&mut self, why: &str) {
         const MOST: usize = 100;
@@ -287,5 +283,69 @@ fn formats(look: &mut Look<'_>, pair: Pair<'_>) {
         if compare(look, pair).is_some() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Found, contents, contents_with};
+    use super::super::{compressed, cpio, tar};
+    use super::*;
+
+    /// A text in a tar in a cpio in a gzip.
+    fn nested(text: &str) -> Vec<u8> {
+        let tar = tar::tests::archive(&[("etc/motd", text.as_bytes(), &|_| {})]);
+        let entries = [cpio::tests::entry("root.tar", [1, 1, 0], &tar)];
+        compressed::tests::gzip(&cpio::tests::archive(&entries), 6, |builder| builder)
+    }
+
+    #[test]
+    fn looks_through_formats_in_each_other() {
+        let found = contents(&nested("one\ntwo\n"), &nested("one\n2\n"));
+        let inside = [
+            "in the gzip",
+            "cpio entry `root.tar`",
+            "tar member `etc/motd`",
+            "line 2",
+        ];
+        assert_eq!(found.only().inside, inside);
+    }
+
+    #[test]
+    fn counts_what_is_alike_by_its_kind() {
+        let archive = |uid: u64, gid: u64| {
+            let change = move |header: &mut ::tar::Header| {
+                header.set_uid(uid);
+                header.set_gid(gid);
+            };
+            let names: Vec<String> = (0..10).map(|n| format!("f{n}")).collect();
+            let members: Vec<_> = names
+                .iter()
+                .map(|name| {
+                    (
+                        name.as_str(),
+                        &b"x"[..],
+                        &change as &dyn Fn(&mut ::tar::Header),
+                    )
+                })
+                .collect();
+            tar::tests::archive(&members)
+        };
+        let found = contents(&archive(0, 0), &archive(7, 8));
+        // Three of each field are listed.
+        assert_eq!(found.differences.len(), 6);
+        let more: Vec<_> = found.differences.iter().map(|d| d.more).collect();
+        assert_eq!(more, [0, 0, 0, 0, 7, 7]);
+    }
+
+    #[test]
+    fn stops_at_the_number_of_entries() {
+        let limits = Limits {
+            max_entries: 1,
+            ..Limits::default()
+        };
+        let found = contents_with(&nested("one\n"), &nested("two\n"), &limits);
+        assert!(found.cut[0].contains("entries"), "{found:?}");
+        assert_eq!(found.differences[0].inside, ["in the gzip"]);
     }
 }

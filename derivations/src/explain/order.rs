@@ -11,11 +11,22 @@ const MAX_ITEMS: usize = 4_000_000;
 /// The part of each side that is left without the common beginning and the
 /// common end. Empty on one side if something was only inserted.
 pub(super) fn differing<T: PartialEq>(expected: &[T], got: &[T]) -> [Range<usize>; 2] {
-    let pairs = expected.iter().zip(got);
-    let start = pairs.take_while(|(a, b)| a == b).count();
-    let rest = (&expected[start..], &got[start..]);
-    let ends = rest.0.iter().rev().zip(rest.1.iter().rev());
-    let end = ends.take_while(|(a, b)| a == b).count();
+    /// Whole pieces first: most of large files is equal.
+    const PIECE: usize = 4096;
+    let pieces = expected.chunks_exact(PIECE).zip(got.chunks_exact(PIECE));
+    let skipped = PIECE * pieces.take_while(|(a, b)| a == b).count();
+    let pairs = expected[skipped..].iter().zip(&got[skipped..]);
+    let start = skipped + pairs.take_while(|(a, b)| a == b).count();
+
+    let (left, right) = (&expected[start..], &got[start..]);
+    let pieces = left.rchunks_exact(PIECE).zip(right.rchunks_exact(PIECE));
+    let skipped = PIECE * pieces.take_while(|(a, b)| a == b).count();
+    let (left, right) = (
+        &left[..left.len() - skipped],
+        &right[..right.len() - skipped],
+    );
+    let pairs = left.iter().rev().zip(right.iter().rev());
+    let end = skipped + pairs.take_while(|(a, b)| a == b).count();
     [start..expected.len() - end, start..got.len() - end]
 }
 

@@ -166,7 +166,7 @@ mod tests {
             format!("one\nbuilt at {EXPECTED_S}\nthree\n").as_bytes(),
             format!("one\nbuilt at {GOT_S}\nthree\n").as_bytes(),
             "\
-file, line 2: differs from byte 0x11 (5 bytes)
+file, line 2: differs from byte 0x11 (4 bytes)
   expected 2: built at 1795275000
   got      2: built at 1795361400
   clue     the time of the build, seconds in decimal: 1795275000 (2026-11-21 15:30:00) / 1795361400 (2026-11-22 15:30:00)

@@ -1,4 +1,4 @@
-//! tar archives: v7, ustar, GNU and pax headers.
+//! tar archives: ustar, GNU and pax headers.
 
 use std::io::Read;
 
@@ -110,7 +110,6 @@ pub(super) mod tests {
 
     use super::super::fixture::{EXPECTED_S, Found, GOT_S, contents};
     use super::super::{Clue, Explanation, What};
-    use super::*;
 
     pub fn header(size: usize) -> Header {
         let mut header = Header::new_ustar();

@@ -30,6 +30,7 @@ pub(super) fn compare(look: &mut Look<'_>, pair: Pair<'_>) {
     if let Some(clue) = order::clue("lines", &expected, &got) {
         let [left, right] = differing(&expected, &got);
         let hunk = Hunk {
+            offset_bytes: bytes_of(&expected[..left.start]),
             expected: left,
             got: right,
         };
@@ -54,11 +55,17 @@ fn lines(text: &[u8]) -> Vec<&[u8]> {
     text.split_inclusive(|&b| b == b'\n').collect()
 }
 
+fn bytes_of(lines: &[&[u8]]) -> usize {
+    lines.iter().map(|line| line.len()).sum()
+}
+
 /// Lines that differ, on both sides between lines that are equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hunk {
     expected: Range<usize>,
     got: Range<usize>,
+    /// Where its first line begins on the expected side.
+    offset_bytes: usize,
 }
 
 impl Hunk {
@@ -68,21 +75,19 @@ impl Hunk {
 
     fn finding(&self, expected: &[&[u8]], got: &[&[u8]]) -> Finding {
         let (left, right) = (&expected[self.expected.clone()], &got[self.got.clone()]);
-        let length = |lines: &[&[u8]]| lines.iter().map(|line| line.len()).sum::<usize>();
-        let before = length(&expected[..self.expected.start]);
         let [near, other] = match (left.first(), right.first()) {
             (Some(a), Some(b)) => differing(a, b),
             _ => [0..0, 0..0],
         };
         let differing_bytes = match (left, right) {
             ([_], [_]) => near.len().max(other.len()),
-            _ => length(left).max(length(right)),
+            _ => bytes_of(left).max(bytes_of(right)),
         };
         let what = match (left, right) {
             ([], _) => What::OnlyGot,
             (_, []) => What::OnlyExpected,
             _ => What::Content {
-                offset_bytes: (before + near.start) as u64,
+                offset_bytes: (self.offset_bytes + near.start) as u64,
             },
         };
         Finding {
@@ -152,6 +157,7 @@ struct Hunks<'t> {
     expected: &'t [&'t [u8]],
     got: &'t [&'t [u8]],
     at: (usize, usize),
+    offset_bytes: usize,
     comparisons_left: usize,
 }
 
@@ -161,6 +167,7 @@ impl<'t> Hunks<'t> {
             expected,
             got,
             at: (0, 0),
+            offset_bytes: 0,
             comparisons_left: MAX_COMPARISONS,
         }
     }
@@ -172,12 +179,16 @@ impl<'t> Hunks<'t> {
         if start == (self.expected.len(), self.got.len()) {
             return None;
         }
+        let offset_bytes = self.offset_bytes + bytes_of(&left[..same]);
         let (a, b) = self.length(start);
         self.at = (start.0 + a, start.1 + b);
-        Some(Hunk {
+        let hunk = Hunk {
             expected: start.0..self.at.0,
             got: start.1..self.at.1,
-        })
+            offset_bytes,
+        };
+        self.offset_bytes = offset_bytes + bytes_of(&self.expected[hunk.expected.clone()]);
+        Some(hunk)
     }
 
     /// How many lines of each side differ from `start` on.

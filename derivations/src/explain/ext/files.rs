@@ -1,5 +1,6 @@
 //! The files of a file system by path, and two file systems file by file.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
 use super::super::clue::Clue;
@@ -80,7 +81,13 @@ impl<'a> Files<'_, 'a> {
             whole,
             names: Vec::new(),
         };
-        self.by_path.entry(path).insert_entry(file).into_mut()
+        match self.by_path.entry(path) {
+            Entry::Vacant(place) => place.insert(file),
+            Entry::Occupied(mut place) => {
+                place.insert(file);
+                place.into_mut()
+            }
+        }
     }
 }
 
@@ -95,24 +102,21 @@ fn entries(look: &mut Look<'_>, image: &Image<'_>, file: &mut File<'_>) -> Vec<(
         let Some(mut rest) = image.block(block) else {
             break;
         };
-        while let Some((entry, after)) = entry(rest) {
-            if !look.take_entry() {
-                return found;
-            }
+        while look.take_entry()
+            && let Some((entry, after)) = entry(rest)
+        {
             rest = after;
-            if let Some((name, number)) = entry {
-                file.names.push(name.to_vec());
-                found.push((name.to_vec(), number));
-            }
+            found.extend(entry.map(|(name, number)| (name.to_vec(), number)));
         }
     }
+    file.names = found.iter().map(|(name, _)| name.clone()).collect();
     found
 }
 
 /// One entry, unless it is unused or `.` or `..`, and what follows it.
-type Entry<'a> = (Option<(&'a [u8], u32)>, &'a [u8]);
+type NameAndRest<'a> = (Option<(&'a [u8], u32)>, &'a [u8]);
 
-fn entry(bytes: &[u8]) -> Option<Entry<'_>> {
+fn entry(bytes: &[u8]) -> Option<NameAndRest<'_>> {
     let number = le32(bytes, 0)?;
     let length = usize::from(le16(bytes, 4)?);
     let name = bytes.get(8..8 + usize::from(*bytes.get(6)?))?;
@@ -237,7 +241,7 @@ fn content(look: &mut Look<'_>, expected: Side<'_, '_>, got: Side<'_, '_>) {
         return inline(look, inode.kind(), Pair { expected, got });
     }
     // Directories were compared by their names.
-    if inode.kind() == format::DIRECTORY || lie_alike(expected, got) {
+    if inode.kind() == format::DIRECTORY || lie_alike(look, expected, got) {
         return;
     }
     let Some((left, right)) = gather(look, expected).zip(gather(look, got)) else {
@@ -288,7 +292,7 @@ pub fn unused(look: &mut Look<'_>, pair: Pair<'_>) {
 
 /// Whether both have the same blocks with the same bytes, which is seen
 /// without gathering them.
-fn lie_alike(expected: Side<'_, '_>, got: Side<'_, '_>) -> bool {
+fn lie_alike(look: &mut Look<'_>, expected: Side<'_, '_>, got: Side<'_, '_>) -> bool {
     let ((image, file), (other_image, other)) = (expected, got);
     let range = |image: &Image<'_>, run: &Run| {
         let at = |block: u64| usize::try_from(block).ok()?.checked_mul(image.block_bytes);
@@ -299,6 +303,9 @@ fn lie_alike(expected: Side<'_, '_>, got: Side<'_, '_>) -> bool {
         && file.runs == other.runs
         && file.inode.size == other.inode.size
         && image.block_bytes == other_image.block_bytes
+        && look.take_bytes(
+            file.runs.iter().map(|run| run.blocks).sum::<u64>() * image.block_bytes as u64,
+        )
         && file.runs.iter().all(|run| {
             let range = range(image, run);
             range.is_some_and(|range| {

@@ -233,6 +233,12 @@ impl<'a> Inode<'a> {
             0 => map.pointers(look, root, self.size)?,
             _ => map.extents(look, root, MAX_EXTENT_DEPTH)?,
         }
+        // No file has more blocks than there are; one that says so would have
+        // the same ones read over and over.
+        let blocks = map.runs.iter().map(|run| run.blocks).sum::<u64>();
+        if blocks > (image.bytes.len() / image.block_bytes) as u64 {
+            return None;
+        }
         Some((map.runs, map.nodes))
     }
 }

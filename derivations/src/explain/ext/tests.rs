@@ -132,12 +132,12 @@ fn compares_what_files_hold() {
         let at = sample.find(b"line 2498\n");
         let found = contents(&sample.bytes, &sample.with(at, b"LINE"));
         assert_eq!(found.only().inside, ["inode 13 (/bin/big)", "line 2499"]);
-        let at = sample.inode(12) + format::MAP.start;
+        let at = sample.inode(17) + format::MAP.start;
         let found = contents(&sample.bytes, &sample.with(at, b"ETC"));
         let link = found
             .differences
             .iter()
-            .find(|d| d.inside == ["inode 12 (/link)"]);
+            .find(|d| d.inside == ["inode 17 (/link)"]);
         assert_eq!(link.map(field), Some("link target"), "{found:?}");
     }
 }
@@ -217,13 +217,13 @@ fn bears_images_that_lie() {
         for length in (0..sample.bytes.len()).step_by(4099) {
             contents(&sample.bytes, &sample.bytes[..length]);
         }
-        let mut places: Vec<usize> = (0..256).map(|n| SUPERBLOCK_AT + 4 * n).collect();
+        let mut places: Vec<usize> = (0..128).map(|n| SUPERBLOCK_AT + 4 * n).collect();
         places.extend((0..16).map(|n| 2048 + 4 * n));
         let root = sample.inode(format::ROOT_INODE);
         let big = sample.inode(13);
         places.extend((0..32).flat_map(|n| [root + 4 * n, big + 4 * n]));
         for at in places {
-            for bytes in [[0xff; 4], [0; 4], [0xff, 0xff, 0xff, 0x0f]] {
+            for bytes in [[0xff; 4], [0xff, 0xff, 0xff, 0x0f]] {
                 let changed = sample.with(at, &bytes);
                 if changed != sample.bytes {
                     contents(&changed, &sample.bytes);

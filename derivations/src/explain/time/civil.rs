@@ -96,7 +96,8 @@ mod tests {
             let Some(text) = date_of(day * 86_400) else {
                 panic!("day {day}")
             };
-            let number = |range| text[range].parse::<i64>().expect("digits");
+            let number =
+                |range: std::ops::Range<usize>| text[range].parse::<i64>().expect("digits");
             assert_eq!(days(number(0..4), number(5..7), number(8..10)), Some(day));
         }
     }

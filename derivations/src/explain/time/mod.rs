@@ -140,12 +140,10 @@ pub(super) fn clue(expected: &Spot<'_>, got: &Spot<'_>, windows: &Windows) -> Op
             same.map(move |e| (*e, g))
         })
     };
-    let show =
-        |found: &Found, spot: &Spot<'_>| match found.form.starts_with(|c: char| c.is_ascii_digit())
-        {
-            true => shown_number(found.when),
-            false => readable(&spot.bytes[found.range.clone()]),
-        };
+    let show = |found: &Found, spot: &Spot<'_>| match found.when {
+        When::Second(second) if !found.certain => shown(second),
+        _ => readable(&spot.bytes[found.range.clone()]),
+    };
     if let Some((e, g)) = pairs().find(|(e, g)| is_of_build(e.when, g.when, windows)) {
         return Some(Clue::TimeOfBuild {
             form: g.form.to_owned(),
@@ -195,8 +193,8 @@ pub(super) fn field_clue(expected: i64, got: i64, form: &str, windows: &Windows)
     let (e, g) = (When::Second(expected), When::Second(got));
     is_of_build(e, g, windows).then(|| Clue::TimeOfBuild {
         form: form.to_owned(),
-        expected: shown_number(e),
-        got: shown_number(g),
+        expected: shown(expected),
+        got: shown(got),
     })
 }
 
@@ -218,13 +216,6 @@ pub(super) fn shown(second: i64) -> String {
     match civil::date_of(second) {
         Some(date) => format!("{second} ({date})"),
         None => second.to_string(),
-    }
-}
-
-fn shown_number(when: When) -> String {
-    match when {
-        When::Second(second) => shown(second),
-        When::Wall(n) | When::Day(n) | When::SecondOfDay(n) | When::MinuteOfDay(n) => n.to_string(),
     }
 }
 

@@ -120,7 +120,7 @@ fn finds_dates_as_texts() {
     );
     check("__DATE__", b"on Nov 21 2026", b"on Nov 22 2026");
     check("time of day", b"at 15:30:01", b"at 16:42:37");
-    check("time of day", b"at 15:30", b"at 16:42");
+    check("hour and minute", b"at 15:30", b"at 16:42");
     check("date", b"v 2026-11-21", b"v 2026-11-22");
     check("date in digits", b"v 20261121 ", b"v 20261122 ");
 }

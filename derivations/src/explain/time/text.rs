@@ -19,7 +19,7 @@ pub(super) fn find(spot: &Spot<'_>) -> Vec<Found> {
         for at in from..near.end {
             if found
                 .iter()
-                .any(|(_, other): &(usize, Found)| other.range.contains(&at))
+                .any(|(_, other): &(usize, Found)| other.certain && other.range.contains(&at))
             {
                 continue;
             }
@@ -77,7 +77,7 @@ fn is_within(bytes: &[u8], at: usize) -> bool {
 type Read = fn(&mut Scan<'_>) -> Option<When>;
 
 /// By how much they say: a text is read as the first that fits.
-const FORMS: [(&str, bool, Read); 16] = [
+const FORMS: [(&str, bool, Read); 17] = [
     ("ctime text", true, ctime),
     ("RFC 2822 date", true, rfc2822),
     ("ISO 8601 time", true, iso),
@@ -88,6 +88,7 @@ const FORMS: [(&str, bool, Read); 16] = [
     ("time of day", true, time_of_day),
     ("date", true, iso_date),
     ("date in digits", false, compact_date),
+    ("hour and minute", false, hour_and_minute),
     ("seconds in decimal", false, decimal),
     ("seconds in octal", false, octal),
     ("seconds in hexadecimal", false, hexadecimal),
@@ -338,13 +339,13 @@ fn c_date_time(scan: &mut Scan<'_>) -> Option<When> {
     Some(at(days, scan.clock()?, None))
 }
 
-/// `15:30:01`, or without the seconds.
+/// `15:30:01`.
 fn time_of_day(scan: &mut Scan<'_>) -> Option<When> {
-    let start = scan.at;
-    if let Some(of_day) = scan.clock() {
-        return Some(When::SecondOfDay(of_day));
-    }
-    scan.at = start;
+    Some(When::SecondOfDay(scan.clock()?))
+}
+
+/// `15:30`.
+fn hour_and_minute(scan: &mut Scan<'_>) -> Option<When> {
     Some(When::MinuteOfDay(scan.minutes()?))
 }
 
