@@ -17,7 +17,7 @@ impl Checkout for GitCheckout<'_> {
             .0
             .store()
             .map_err(|error| io::Error::other(error.to_string()))?;
-        let downloads = store.path().join("downloads");
+        let downloads = store.downloads();
         let folder = downloads.join(format!("flake-{commit}"));
         if folder.is_dir() {
             return Ok(folder);

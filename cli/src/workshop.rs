@@ -385,7 +385,7 @@ pub fn host_sandbox(user: Option<HostUser>) -> Result<Sandboxing, String> {
 
 /// How this machine fetches for a store.
 pub fn fetch_config(store: &Store, manifest: &Manifest) -> FetchConfig {
-    let mut config = FetchConfig::of_machine(store.path().join("downloads"));
+    let mut config = FetchConfig::of_machine(store.downloads());
     let debian = manifest.mirrors.debian.iter();
     config
         .mirrors

@@ -18,6 +18,9 @@
 //! ├── failed/NAME/            those that were kept
 //! ├── logs/HEX.log[.zst]      build logs by action
 //! ├── results/HEX             copies of trees for users, what `result` links to
+//! ├── downloads/               what is being downloaded, and git repositories
+//! ├── verify/PID/              scratch stores of what is built again
+//! ├── verify/kept/NAME/        two trees that should have been equal
 //! └── sources/HEX             what the last import of a local source saw
 //! ```
 //!
@@ -76,6 +79,9 @@ pub(crate) const FAILED: &str = "failed";
 pub(crate) const LOGS: &str = "logs";
 pub(crate) const SOURCES: &str = "sources";
 pub(crate) const RESULTS: &str = "results";
+pub(crate) const DOWNLOADS: &str = "downloads";
+pub(crate) const VERIFY: &str = "verify";
+pub(crate) const COMPARED: &str = "verify/kept";
 
 const DIRECTORIES: [&str; 13] = [
     BLOBS,

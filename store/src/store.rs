@@ -84,6 +84,21 @@ impl Store {
         self.layout.path()
     }
 
+    /// Where downloads are put until they are unpacked. Made by who needs it.
+    pub fn downloads(&self) -> PathBuf {
+        self.path().join(layout::DOWNLOADS)
+    }
+
+    /// Below which scratch stores for building again are made, by who does.
+    pub fn verify_directory(&self) -> PathBuf {
+        self.path().join(layout::VERIFY)
+    }
+
+    /// Where trees that should have been equal are kept for a while.
+    pub fn compared(&self) -> PathBuf {
+        self.path().join(layout::COMPARED)
+    }
+
     /// Makes the index anew from the realisations, with the same answers.
     pub fn rebuild_index(&self) -> Result<(), StoreError> {
         self.index().fill_from_files(&self.layout)

@@ -159,3 +159,26 @@ fn a_damaged_root_stops_gc() {
     assert!(fixture.store.gc(&NOTHING_KEPT).is_err());
     assert_whole(&fixture.store, &tree);
 }
+
+#[test]
+fn downloads_and_compared_trees_go_when_they_are_old() {
+    let mut fixture = Fixture::new();
+    let compared = fixture.store.compared().join("busybox");
+    fs::create_dir_all(&compared).expect("to create");
+    fs::create_dir_all(fixture.store.downloads()).expect("to create");
+    let (old, new) = (
+        fixture.store.downloads().join("old.part"),
+        fixture.store.downloads().join("new.part"),
+    );
+    for path in [&old, &new] {
+        fs::write(path, "half").expect("to write");
+    }
+    let days_ago = std::time::SystemTime::now() - Duration::from_secs(3 * 24 * 60 * 60);
+    for path in [&old, &compared] {
+        let file = fs::File::open(path).expect("to open");
+        file.set_modified(days_ago).expect("to set the time");
+    }
+    let report = fixture.store.gc(&NOTHING_KEPT).expect("to collect");
+    assert_eq!(report.leftovers, 2);
+    assert!(!old.exists() && !compared.exists() && new.exists());
+}

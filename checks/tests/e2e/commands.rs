@@ -30,7 +30,13 @@ fn every_json_document_is_as_its_schema_says() {
         ("verify", &["verify", "busybox"]),
         (
             "verify-rebuild",
-            &["verify", "--perturb", "musl-headers", "--factor", "umask,user"],
+            &[
+                "verify",
+                "--perturb",
+                "musl-headers",
+                "--factor",
+                "umask,user",
+            ],
         ),
         ("doctor", &["doctor"]),
         ("graph", &["graph"]),

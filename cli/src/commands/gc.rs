@@ -73,10 +73,11 @@ fn print(
         "removed"
     };
     output::line(&format!(
-        "{verb} {} files, {} directories, {} logs: {}; {} stay",
+        "{verb} {} files, {} directories, {} logs, {} leftovers: {}; {} stay",
         report.files,
         report.directories,
         report.logs,
+        report.leftovers,
         bytes(report.freed_bytes),
         bytes(report.kept_bytes)
     ))

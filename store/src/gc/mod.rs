@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::error::StoreError;
 use crate::hash::TreeId;
 use crate::inventory::{self, Object, Stored};
-use crate::layout::Layout;
+use crate::layout::{COMPARED, DOWNLOADS, LOGS, Layout};
 use crate::session::{self, Stamp};
 use crate::store::Store;
 use crate::{lock, roots};
@@ -35,6 +35,9 @@ pub(crate) use mark::mark_readable;
 /// How much earlier an object's time may be than the start of the session that
 /// wrote it, should the clock have been set back in between.
 const CLOCK_MARGIN_S: i64 = 10 * 60;
+
+/// A download may be going on, and trees being looked at, for so long.
+const LEFTOVERS_STAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What gc leaves, and whether it only looks.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +74,8 @@ pub struct GcReport {
     pub results: u64,
     /// Build logs.
     pub logs: u64,
+    /// Downloads that were put aside, and trees that `verify` compared.
+    pub leftovers: u64,
     /// Bytes on the disk that files and directory objects took.
     pub freed_bytes: u64,
     /// Bytes on the disk of those that stay.
@@ -90,11 +95,15 @@ impl Store {
         let plan = plan(&self.layout, &wanted)?;
         let materialised = sweep::unused_materialised(&self.layout, &wanted.shown)?;
         let results = sweep::unused_results(&self.layout, &wanted.trees)?;
-        let logs = sweep::old_logs(&self.layout, options.keep_logs)?;
+        let logs = sweep::older(&self.layout, LOGS, options.keep_logs)?;
+        let keep = options.keep.max(LEFTOVERS_STAY);
+        let mut leftovers = sweep::older(&self.layout, DOWNLOADS, keep)?;
+        leftovers.extend(sweep::older(&self.layout, COMPARED, keep)?);
         let report = GcReport {
             materialised: materialised.len() as u64,
             results: results.len() as u64,
             logs: logs.len() as u64,
+            leftovers: leftovers.len() as u64,
             ..plan.report
         };
         if !options.dry_run {
@@ -102,6 +111,7 @@ impl Store {
             sweep::paths(&self.layout, &results)?;
             sweep::objects(&self.layout, &plan)?;
             sweep::paths(&self.layout, &logs)?;
+            sweep::paths(&self.layout, &leftovers)?;
             sweep::stale_locks(&self.layout)?;
             self.index().forget_use(&plan.trees)?;
         }

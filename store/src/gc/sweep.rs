@@ -13,7 +13,7 @@ use crate::blobs::read_directory;
 use crate::error::{During, StoreError};
 use crate::hash::TreeId;
 use crate::inventory::Object;
-use crate::layout::{LOCKS, LOGS, Layout, MATERIALISED, RESULTS};
+use crate::layout::{LOCKS, Layout, MATERIALISED, RESULTS};
 use crate::lock::BuildLock;
 use crate::order::{self, Children};
 use crate::sys;
@@ -101,15 +101,20 @@ fn shows(name: &str, trees: &HashSet<TreeId>) -> bool {
     tree.is_some_and(|tree| trees.contains(&tree))
 }
 
-/// Build logs that were written before `keep` began.
-pub(super) fn old_logs(layout: &Layout, keep: Duration) -> Result<Vec<String>, StoreError> {
+/// What lies in a directory of the store, which need not be there, since before
+/// `keep` began.
+pub(super) fn older(
+    layout: &Layout,
+    directory: &str,
+    keep: Duration,
+) -> Result<Vec<String>, StoreError> {
     let now_s = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     let since_s = i64::try_from(now_s.saturating_sub(keep.as_secs())).unwrap_or(0);
     let mut old = Vec::new();
-    for name in sys::names(layout.fd(), LOGS).during("list", LOGS)? {
-        let path = format!("{LOGS}/{name}");
+    for name in sys::names(layout.fd(), directory).during("list", directory)? {
+        let path = format!("{directory}/{name}");
         match fs::statat(layout.fd(), &path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if stat.st_mtime < since_s => old.push(path),
             Ok(_) | Err(Errno::NOENT) => {}

@@ -31,10 +31,6 @@ use crate::workshop::{Workshop, build_error, fetch_config, root_ids};
 
 /// Directories that are often a tmpfs.
 const OTHER_DISKS: [&str; 4] = ["/dev/shm", "/run/shm", "/tmp", "/var/tmp"];
-/// Below the store: where things are built again, and where two trees that
-/// differ are kept.
-const SCRATCH: &str = "verify";
-const KEPT: &str = "kept";
 
 /// Builds again and compares.
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), CliError> {
@@ -147,12 +143,12 @@ struct Scratch {
 
 impl Scratch {
     fn new(store: &Store) -> Result<Self, CliError> {
-        let parent = store.path().join(SCRATCH);
+        let parent = store.verify_directory();
         let failed =
             |error: std::io::Error| CliError::machine(format!("{}: {error}", parent.display()));
         std::fs::create_dir_all(&parent).map_err(failed)?;
         open_to_builders(&parent).map_err(failed)?;
-        sweep(&parent).map_err(failed)?;
+        sweep(&parent, &store.compared()).map_err(failed)?;
         let path = parent.join(std::process::id().to_string());
         std::fs::create_dir_all(&path).map_err(failed)?;
         let alive = std::fs::File::open(&path).map_err(failed)?;
@@ -175,10 +171,10 @@ fn open_to_builders(path: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o711))
 }
 
-fn sweep(parent: &Path) -> std::io::Result<()> {
+fn sweep(parent: &Path, kept: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(parent)? {
         let path = entry?.path();
-        if path.file_name().is_some_and(|name| name == KEPT) {
+        if path == kept {
             continue;
         }
         let owner_is_gone = std::fs::File::open(&path)?.try_lock().is_ok();
@@ -274,6 +270,7 @@ impl Verifying<'_> {
                 .map_err(|error| CliError::machine(format!("{}: {error}", directory.display())))?;
             self.export(&pair.expected, &directory.join("expected"))?;
             self.export(&pair.got, &directory.join("got"))?;
+            diffoscope(&directory);
             verified.kept(&pair.output, &directory);
         }
         Ok(())
@@ -290,10 +287,25 @@ impl Verifying<'_> {
     }
 
     fn kept(&self, verified: &Verified, output: &str) -> PathBuf {
-        let default = || self.workshop.store().path().join(SCRATCH).join(KEPT);
+        let default = || self.workshop.store().compared();
         let directory = self.args.keep.clone().unwrap_or_else(default);
         directory.join(verified.file_name(output))
     }
+}
+
+/// Puts diffoscope's report beside two trees, if it is installed. Its exit
+/// status says whether they differ, which is known.
+fn diffoscope(directory: &Path) {
+    let report = directory.join("diffoscope.txt");
+    let _ = std::process::Command::new("diffoscope")
+        .arg("--text")
+        .arg(report)
+        .args(["expected", "got"])
+        .current_dir(directory)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status();
 }
 
 /// How kiln ends: what differs comes before what failed.
