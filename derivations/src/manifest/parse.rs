@@ -42,9 +42,10 @@ pub(super) fn parse_file(file: FileId, text: &str) -> (Document, Vec<Problem>) {
 }
 
 /// The keys of the top level.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "boot-check",
     "compose",
+    "emulation",
     "emulator",
     "flake",
     "format",
@@ -74,6 +75,7 @@ impl Reader {
                 "flake" => document.flake = self.value(value, span).map(|v| At::new(v, span)),
                 "mirrors" => document.mirrors = self.value(value, span),
                 "emulator" => document.emulator = self.value(value, span),
+                "emulation" => document.emulation = self.value(value, span),
                 "sandbox" => document.sandbox = self.value(value, span),
                 "import" => document.import = self.table(value),
                 "seed" => document.seed = self.table(value),

@@ -9,6 +9,7 @@
 //! - `supervise`: the life of one run, in numbered steps; `launch` and `spawn`:
 //!   how it starts; `report` and `process`: how it is known; `log`: what it
 //!   says; `limits`: how it is held; `terminal`: for `kiln shell`.
+//! - `emulation`: programs of another architecture.
 //! - [`bwrap`]: which bubblewrap; [`probe`]: whether it works here, and what to
 //!   do if not; [`facts`]: what is recorded of the host.
 //!
@@ -19,6 +20,7 @@
 pub mod bwrap;
 mod cancel;
 pub mod command;
+mod emulation;
 mod error;
 pub mod facts;
 mod launch;
@@ -36,10 +38,11 @@ mod terminal;
 
 pub use bwrap::Bwrap;
 pub use cancel::CancelToken;
+pub use emulation::NoEmulation;
 pub use error::{BadRequest, SandboxError};
 pub use limits::cgroup::available as cgroup_available;
 pub use request::{
-    Exit, HostUser, Identity, InputName, Limit, LimitTier, Limits, Mount, MountPoint, Outcome,
-    SandboxRequest, Terminal,
+    Emulator, Exit, HostUser, Identity, InputName, Limit, LimitTier, Limits, Mount, MountPoint,
+    Outcome, SandboxRequest, Terminal,
 };
 pub use supervise::{Output, run};

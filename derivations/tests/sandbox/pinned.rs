@@ -48,7 +48,7 @@ fn realise(store: &Store) -> kiln_store::hash::TreeId {
     let (graph, id) = runner(&manifest, &lock, sandbox, host, &Disk).expect("it is pinned");
     let downloads = store.path().join("downloads");
     let fetch = || FetchConfig::of_machine(downloads.clone());
-    let none = || {
+    let none = |_| {
         Err(BuildError::new(
             FailureClass::Sandbox,
             "not for a composition",

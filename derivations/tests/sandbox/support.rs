@@ -149,6 +149,7 @@ impl Kiln {
                 gid: UNUSED_ID,
             }),
             terminal: None,
+            emulator: None,
         };
         let kiln = Kiln { directory, request };
         kiln.hand_over(kiln.directory.path());

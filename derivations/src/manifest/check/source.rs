@@ -7,7 +7,9 @@ use crate::manifest::span::{At, Span};
 
 impl Check<'_, '_> {
     pub(super) fn runners(&mut self) {
-        for runner in self.manifest.emulator.iter().chain(&self.manifest.sandbox) {
+        let manifest = self.manifest;
+        let runners = [&manifest.emulator, &manifest.emulation, &manifest.sandbox];
+        for runner in runners.into_iter().flatten() {
             self.reference(&runner.root, &ROOTS);
         }
     }
