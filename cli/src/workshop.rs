@@ -39,6 +39,8 @@ pub struct Workshop<'c> {
     /// The pinned roots that programs are run from; in use until the end.
     roots: Mutex<Vec<Checkout>>,
     sandboxing: Mutex<Option<Sandboxing>>,
+    /// The same, for builders of another platform.
+    emulating: Mutex<Option<Sandboxing>>,
 }
 
 impl<'c> Workshop<'c> {
@@ -51,6 +53,7 @@ impl<'c> Workshop<'c> {
             listeners: context.listener()?,
             roots: Mutex::default(),
             sandboxing: Mutex::default(),
+            emulating: Mutex::default(),
         })
     }
 
@@ -67,7 +70,7 @@ impl<'c> Workshop<'c> {
         graph: &Graph,
         roots: &[DerivationId],
     ) -> Result<Report, CliError> {
-        let find_sandbox = || self.find_sandbox(manifest);
+        let find_sandbox = |platform| self.sandbox_for(manifest, platform);
         self.run(manifest, graph, roots, &find_sandbox, &self.listeners)
     }
 
@@ -177,7 +180,7 @@ impl<'c> Workshop<'c> {
         roots: &[DerivationId],
         bytes: bool,
     ) -> Result<Plan<'g>, CliError> {
-        let no_script = || {
+        let no_script = |_| {
             Err(BuildError::new(
                 FailureClass::Sandbox,
                 "nothing is built here",
@@ -219,6 +222,11 @@ impl<'c> Workshop<'c> {
             listener: &self.listeners,
             cancel: &self.context.cancel,
         })
+    }
+
+    /// Gives the pinned roots, which stay where they are until they are dropped.
+    pub fn into_roots(self) -> Vec<Checkout> {
+        self.roots.into_inner().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Gives the store back.
@@ -267,6 +275,34 @@ impl<'c> Workshop<'c> {
         Ok(sandboxing.insert(found).clone())
     }
 
+    /// The sandbox for builders of `platform`: with the pinned emulator that the
+    /// manifest names, unless this machine runs them itself.
+    pub fn sandbox_for(
+        &self,
+        manifest: &Manifest,
+        platform: Target,
+    ) -> Result<Sandboxing, BuildError> {
+        let native = self.find_sandbox(manifest)?;
+        if Target::host() == Some(platform) {
+            return Ok(native);
+        }
+        let mut emulating = self.emulating.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(found) = &*emulating {
+            return Ok(found.clone());
+        }
+        let sandbox = |text: String| BuildError::new(FailureClass::Sandbox, text);
+        let Some(runner) = &manifest.emulation else {
+            return Err(sandbox(format!(
+                "builders of {platform} need an emulator here, and the manifest names none \
+                 (`[emulation] root = …`, a seed that has QEMU's qemu-{platform})"
+            )));
+        };
+        let root = self.pinned_root(manifest, &runner.root)?;
+        let user = self.user().map_err(|error| machine_error(&error))?;
+        let found = native.emulating(platform, &root, user).map_err(sandbox)?;
+        Ok(emulating.insert(found).clone())
+    }
+
     fn pinned_sandbox(
         &self,
         manifest: &Manifest,
@@ -297,36 +333,43 @@ impl<'c> Workshop<'c> {
         manifest: &Manifest,
         name: &str,
     ) -> Result<std::path::PathBuf, BuildError> {
-        let no_script = || {
+        let no_script = |_| {
             let text = "what runs the sandbox cannot be built in one";
             Err(BuildError::new(FailureClass::Sandbox, text))
         };
-        self.root_with(manifest, name, &no_script)
+        let here = RealiseArgs {
+            target: Vec::new(),
+            build_platform: None,
+            ..self.args.clone()
+        };
+        self.root_with(manifest, name, &here, &no_script)
     }
 
-    /// The same for one that a script may have to build.
+    /// The same for one that a script may have to build, and that builders use:
+    /// it is of their platform.
     pub fn built_root(
         &self,
         manifest: &Manifest,
         name: &str,
     ) -> Result<std::path::PathBuf, BuildError> {
-        self.root_with(manifest, name, &|| self.find_sandbox(manifest))
+        let find_sandbox = |platform| self.sandbox_for(manifest, platform);
+        let there = RealiseArgs {
+            target: self.args.build_platform.into_iter().collect(),
+            ..self.args.clone()
+        };
+        self.root_with(manifest, name, &there, &find_sandbox)
     }
 
     fn root_with(
         &self,
         manifest: &Manifest,
         name: &str,
+        args: &RealiseArgs,
         find_sandbox: &FindSandbox<'_>,
     ) -> Result<std::path::PathBuf, BuildError> {
-        let here = RealiseArgs {
-            target: Vec::new(),
-            build_platform: None,
-            ..self.args.clone()
-        };
         let evaluation = self
             .context
-            .evaluate_names(manifest, &[name.to_owned()], &here)
+            .evaluate_names(manifest, &[name.to_owned()], args)
             .map_err(|error| machine_error(&error))?;
         let roots: Vec<_> = evaluation.roots.iter().map(|it| it.derivation).collect();
         let report = self

@@ -12,6 +12,7 @@ mod damage;
 mod guest;
 mod init;
 mod places;
+mod platforms;
 mod reproduce;
 mod zoo;
 

@@ -4,7 +4,8 @@ use std::env;
 
 use kiln_derivations::boot;
 use kiln_derivations::fetch::FetchConfig;
-use kiln_derivations::sandbox;
+use kiln_derivations::sandbox::{self, Bwrap, HostUser, probe};
+use kiln_store::materialise::Checkout;
 use serde::Serialize;
 
 use crate::args::{DoctorArgs, RealiseArgs};
@@ -30,9 +31,11 @@ struct Findings {
 
 /// Looks at everything that kiln needs of a machine.
 pub fn run(context: &Context, _args: &DoctorArgs) -> Result<(), CliError> {
+    let found = sandbox_here(context);
     let findings = vec![
         store(context),
-        sandbox_here(context),
+        sandboxes(&found),
+        emulation(context, found.ok().as_ref()),
         limits(),
         archives(context),
         acceleration(),
@@ -80,38 +83,81 @@ fn with_hint(error: &CliError) -> String {
     }
 }
 
-/// The machine's bubblewrap, or else the pinned one.
-fn sandbox_here(context: &Context) -> Finding {
-    let user = match context::builder_user() {
-        Ok(user) => user.map(|(uid, gid)| sandbox::HostUser { uid, gid }),
-        Err(error) => return finding("sandbox", "broken", with_hint(&error)),
+/// A sandbox that works, and what is said of it.
+struct Found {
+    bwrap: Bwrap,
+    user: Option<HostUser>,
+    /// Where the bubblewrap is from.
+    text: String,
+    /// Keeps a pinned bubblewrap where it is.
+    _root: Option<Checkout>,
+}
+
+/// The machine's bubblewrap, or else the pinned one; or what is wrong.
+fn sandbox_here(context: &Context) -> Result<Found, String> {
+    let user = context::builder_user().map_err(|error| with_hint(&error))?;
+    let user = user.map(|(uid, gid)| HostUser { uid, gid });
+    let host = match host_sandbox(user) {
+        Ok(found) => {
+            let program = found.bwrap.program().display();
+            return Ok(Found {
+                text: format!("bubblewrap of this machine, {program}"),
+                bwrap: found.bwrap,
+                user,
+                _root: None,
+            });
+        }
+        Err(host) => host,
     };
-    match host_sandbox(user) {
-        Ok(found) => finding(
-            "sandbox",
-            "ok",
-            format!(
-                "bubblewrap of this machine, {}",
-                found.bwrap.program().display()
-            ),
-        ),
-        Err(host) => pinned(context, &host),
+    match pinned(context) {
+        Ok((bwrap, root)) => Ok(Found {
+            text: format!("the pinned bubblewrap ({host})"),
+            bwrap,
+            user,
+            _root: root,
+        }),
+        Err(error) => Err(format!("{host}; {}", with_hint(&error))),
     }
 }
 
-fn pinned(context: &Context, host: &str) -> Finding {
+fn pinned(context: &Context) -> Result<(Bwrap, Option<Checkout>), CliError> {
     let args = RealiseArgs::default();
-    let found = context.manifest().and_then(|manifest| {
-        let workshop = Workshop::open(context, &args)?;
-        let found = workshop.find_sandbox(&manifest);
-        found.map_err(|error| CliError::machine(error.message))
-    });
+    let manifest = context.manifest()?;
+    let workshop = Workshop::open(context, &args)?;
+    let found = workshop.find_sandbox(&manifest);
+    let found = found.map_err(|error| CliError::machine(error.message))?;
+    Ok((found.bwrap, workshop.into_roots().pop()))
+}
+
+fn sandboxes(found: &Result<Found, String>) -> Finding {
     match found {
-        Ok(_) => finding("sandbox", "ok", format!("the pinned bubblewrap ({host})")),
-        Err(error) => finding(
-            "sandbox",
-            "broken",
-            format!("{host}; {}", with_hint(&error)),
+        Ok(found) => finding("sandbox", "ok", found.text.clone()),
+        Err(why) => finding("sandbox", "broken", why.clone()),
+    }
+}
+
+/// Whether builders of another platform can run here. It is tried with any
+/// program as the emulator, so that nothing has to be fetched.
+fn emulation(context: &Context, found: Option<&Found>) -> Finding {
+    let Some(found) = found else {
+        return finding("emulation", "note", "not tried: there is no sandbox");
+    };
+    let (bwrap, user) = (&found.bwrap, found.user);
+    if let Err(lack) = probe::check_emulation(bwrap, user, bwrap.program()) {
+        return finding("emulation", "note", format!("{lack}; {}", lack.remedy()));
+    }
+    let pinned = context.manifest().is_ok_and(|it| it.emulation.is_some());
+    match pinned {
+        true => finding(
+            "emulation",
+            "ok",
+            "`--build-platform` can be another than the machine's own",
+        ),
+        false => finding(
+            "emulation",
+            "note",
+            "builders of another platform could run here, but the manifest names no emulator: \
+             add `[emulation]` with `root = …`, a seed that has QEMU's static ones",
         ),
     }
 }

@@ -38,10 +38,10 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<(), CliError> {
     let workshop = Workshop::open(context, &args.realise)?;
     let needed: Vec<DerivationId> = sandbox.inputs.iter().map(|i| i.derivation).collect();
     let report = workshop.realise(&manifest, &evaluation.graph, &needed)?;
-    let find_sandbox = || workshop.find_sandbox(&manifest);
+    let find_sandbox = |platform| workshop.sandbox_for(&manifest, platform);
     let fetch = || fetch_config(workshop.store(), &manifest);
     let machine = workshop.machine(&fetch, &find_sandbox)?;
-    let host = machine.host().map_err(build_error)?;
+    let host = machine.host(spec.platform).map_err(build_error)?;
     let job = workshop.job(&sandbox, &report)?;
     let Builder::Exec(spec) = &sandbox.builder else {
         unreachable!("it was made as one")

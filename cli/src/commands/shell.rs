@@ -36,10 +36,10 @@ pub fn run(context: &Context, args: &ShellArgs) -> Result<(), CliError> {
     let workshop = Workshop::open(context, &args.realise)?;
     let inputs: Vec<_> = derivation.inputs.iter().map(|i| i.derivation).collect();
     let report = workshop.realise(&manifest, &evaluation.graph, &inputs)?;
-    let find_sandbox = || workshop.find_sandbox(&manifest);
+    let find_sandbox = |platform| workshop.sandbox_for(&manifest, platform);
     let fetch = || fetch_config(workshop.store(), &manifest);
     let machine = workshop.machine(&fetch, &find_sandbox)?;
-    let host = machine.host().map_err(build_error)?;
+    let host = machine.host(spec.platform).map_err(build_error)?;
     let job = workshop.job(derivation, &report)?;
     let shell = Exec {
         argv: argv(&args.command),

@@ -28,7 +28,7 @@ use super::{Built, Job, capture, environment, object_error, store_error};
 use crate::derivation::{Exec, Role};
 use crate::event::Event;
 use crate::sandbox::{
-    self, Bwrap, Exit, HostUser, Identity, Limits, Mount, Outcome, SandboxRequest,
+    self, Bwrap, Emulator, Exit, HostUser, Identity, Limits, Mount, Outcome, SandboxRequest,
 };
 
 /// Where the source is, read-only, and where its writable copy is.
@@ -43,6 +43,8 @@ pub struct Host<'a> {
     pub store: &'a Store,
     /// How to start bubblewrap.
     pub bwrap: &'a Bwrap,
+    /// What builders of another platform run in.
+    pub emulator: Option<&'a Emulator>,
     /// What builders can see of this machine, to be recorded.
     pub facts: &'a [(String, String)],
     /// As root, who bubblewrap is started as.
@@ -103,6 +105,7 @@ pub fn prepare(
         host_user: host.user,
         terminal: None,
         variation: setting.variation.clone(),
+        emulator: host.emulator.cloned(),
     };
     Ok(Prepared {
         request,

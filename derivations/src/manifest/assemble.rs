@@ -37,6 +37,8 @@ pub struct Manifest {
     pub mirrors: Mirrors,
     /// What emulators run from.
     pub emulator: Option<Runner>,
+    /// What runs builders of another build platform than this machine's own.
+    pub emulation: Option<Runner>,
     /// What bubblewrap runs from if the host's cannot be used.
     pub sandbox: Option<Runner>,
     /// What `kiln verify` varies builds with.
@@ -315,6 +317,12 @@ impl Assembly {
             "emulator",
             &mut manifest.emulator,
             document.emulator,
+            problems,
+        );
+        single(
+            "emulation",
+            &mut manifest.emulation,
+            document.emulation,
             problems,
         );
         single("sandbox", &mut manifest.sandbox, document.sandbox, problems);

@@ -42,9 +42,10 @@ pub(super) fn parse_file(file: FileId, text: &str) -> (Document, Vec<Problem>) {
 }
 
 /// The keys of the top level.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "boot-check",
     "compose",
+    "emulation",
     "emulator",
     "flake",
     "format",
@@ -75,6 +76,7 @@ impl Reader {
                 "flake" => document.flake = self.value(value, span).map(|v| At::new(v, span)),
                 "mirrors" => document.mirrors = self.value(value, span),
                 "emulator" => document.emulator = self.value(value, span),
+                "emulation" => document.emulation = self.value(value, span),
                 "sandbox" => document.sandbox = self.value(value, span),
                 "verify" => document.verify = self.value(value, span),
                 "import" => document.import = self.table(value),

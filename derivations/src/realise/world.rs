@@ -16,16 +16,19 @@ use crate::build::error::{BuildError, FailureClass};
 use crate::build::exec::{self, Host};
 use crate::build::{Built, Job, builtin, fetch, store_error};
 use crate::compose::glob_set;
-use crate::derivation::{Builder, Local, LocalOrigin, OUT};
+use crate::derivation::{Builder, Local, LocalOrigin, OUT, Target};
 use crate::fetch::{FetchConfig, Fetcher};
-use crate::sandbox::facts::Facts;
-use crate::sandbox::{Bwrap, HostUser, probe};
+use crate::sandbox::facts::{self, Facts};
+use crate::sandbox::seccomp::Architecture;
+use crate::sandbox::{Bwrap, Emulator, HostUser, probe};
 
 /// A bubblewrap that works, and what builders can see of this machine with it.
 #[derive(Clone, Debug)]
 pub struct Sandboxing {
     /// How to start bubblewrap.
     pub bwrap: Bwrap,
+    /// What builders run in whose platform is not the machine's own.
+    pub emulator: Option<Emulator>,
     /// Recorded with every build, sorted by name.
     pub facts: Vec<(String, String)>,
 }
@@ -36,7 +39,36 @@ impl Sandboxing {
         let works = probe::check(&bwrap, user)?;
         Ok(Self {
             bwrap,
+            emulator: None,
             facts: Facts::of_this_host(&works).pairs(),
+        })
+    }
+
+    /// The same for builders of `platform`, run by QEMU's emulator below `root`,
+    /// which is tried as `user`. Says what is wrong.
+    pub fn emulating(
+        self,
+        platform: Target,
+        root: &Path,
+        user: Option<HostUser>,
+    ) -> Result<Self, String> {
+        let interpreter = root.join("usr/bin").join(format!("qemu-{platform}"));
+        probe::check_emulation(&self.bwrap, user, &interpreter)
+            .map_err(|lack| format!("{lack}; {}", lack.remedy()))?;
+        let emulator = Emulator {
+            architecture: match platform {
+                Target::X86_64 => Architecture::X86_64,
+                Target::Aarch64 => Architecture::Aarch64,
+            },
+            interpreter,
+        };
+        let mut facts = self.facts;
+        facts.extend(facts::of_emulator(&emulator).map_err(|error| error.to_string())?);
+        facts.sort();
+        Ok(Self {
+            emulator: Some(emulator),
+            facts,
+            ..self
         })
     }
 }
@@ -44,8 +76,9 @@ impl Sandboxing {
 /// Says how files are fetched: it asks the machine, which takes its time.
 pub type FetchHow<'a> = dyn Fn() -> FetchConfig + Sync + 'a;
 
-/// Finds bubblewrap when the first script is about to run.
-pub type FindSandbox<'a> = dyn Fn() -> Result<Sandboxing, BuildError> + Sync + 'a;
+/// Finds bubblewrap, and an emulator if one is needed, when the first script is
+/// about to run; it is told for which build platform.
+pub type FindSandbox<'a> = dyn Fn(Target) -> Result<Sandboxing, BuildError> + Sync + 'a;
 
 /// This machine.
 pub struct Machine<'a> {
@@ -64,7 +97,8 @@ pub struct Machine<'a> {
     pub fetcher: OnceLock<Fetcher>,
     /// What is relied on, and so kept from gc, until this is dropped.
     pub leases: Mutex<Vec<Lease>>,
-    /// Found when the first script starts.
+    /// Found when the first script starts, for its platform and so for all:
+    /// a graph has one.
     pub sandboxing: OnceLock<Sandboxing>,
 }
 
@@ -109,7 +143,7 @@ impl World for Machine<'_> {
 
     fn build(&self, job: &Job<'_>) -> Result<Built, BuildError> {
         match &job.derivation.builder {
-            Builder::Exec(exec) => exec::build(&self.host()?, job, exec),
+            Builder::Exec(exec) => exec::build(&self.host(exec.platform)?, job, exec),
             _ => self.build_without_script(job, self.store, self.store),
         }
     }
@@ -149,18 +183,19 @@ impl Machine<'_> {
         })
     }
 
-    /// What scripts need of this machine.
-    pub fn host(&self) -> Result<Host<'_>, BuildError> {
+    /// What scripts of a build platform need of this machine.
+    pub fn host(&self, platform: Target) -> Result<Host<'_>, BuildError> {
         let sandboxing = match self.sandboxing.get() {
             Some(found) => found,
             None => {
-                let found = (self.find_sandbox)()?;
+                let found = (self.find_sandbox)(platform)?;
                 self.sandboxing.get_or_init(|| found)
             }
         };
         Ok(Host {
             store: self.store,
             bwrap: &sandboxing.bwrap,
+            emulator: sandboxing.emulator.as_ref(),
             facts: &sandboxing.facts,
             user: self.user,
             cores: self.cores,

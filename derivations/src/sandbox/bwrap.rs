@@ -93,20 +93,25 @@ impl Bwrap {
             let flags = OFlags::PATH | OFlags::CLOEXEC;
             return Ok(rustix::fs::open(&self.program, flags, Mode::empty())?);
         }
-        let mut copy = File::from(executable_memory()?);
-        io::copy(&mut File::open(&self.program)?, &mut copy)?;
-        let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&copy, seals)?;
-        Ok(copy.into())
+        sealed_copy(&self.program, "bwrap")
     }
 }
 
-fn executable_memory() -> io::Result<OwnedFd> {
+/// A copy of a program that nobody can change, in memory and executable.
+pub(super) fn sealed_copy(program: &Path, name: &str) -> io::Result<OwnedFd> {
+    let mut copy = File::from(executable_memory(name)?);
+    io::copy(&mut File::open(program)?, &mut copy)?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&copy, seals)?;
+    Ok(copy.into())
+}
+
+fn executable_memory(name: &str) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Kernels since 6.3 want to hear that it is meant to be executed, earlier
     // ones do not know the flag.
-    let created = rustix::fs::memfd_create("bwrap", flags | MemfdFlags::EXEC);
-    Ok(created.or_else(|_| rustix::fs::memfd_create("bwrap", flags))?)
+    let created = rustix::fs::memfd_create(name, flags | MemfdFlags::EXEC);
+    Ok(created.or_else(|_| rustix::fs::memfd_create(name, flags))?)
 }
 
 /// An anonymous file that holds `bytes` and is read from its start.

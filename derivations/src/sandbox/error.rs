@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use super::emulation::NoEmulation;
 use super::request::MountPoint;
 
 /// A request that breaks one of its MUSTs.
@@ -31,6 +32,9 @@ pub enum BadRequest {
     /// Only root can start bubblewrap as another user.
     #[error("only root can give the builder another host uid")]
     UserWithoutRoot,
+    /// An emulator of the machine's own architecture.
+    #[error("an emulator is given for programs that this machine runs itself")]
+    EmulatedNatively,
     /// A limit of 0.
     #[error("a limit on memory, processes or wall time is 0")]
     ZeroLimit,
@@ -60,6 +64,9 @@ pub enum SandboxError {
         "limits = \"hard\" needs a delegated cgroup v2 with memory and pids, and there is none: {0}"
     )]
     NoHardLimits(String),
+    /// Programs of another architecture cannot be run here.
+    #[error("builders of another platform cannot run here: {0}; {remedy}", remedy = .0.remedy())]
+    Emulation(NoEmulation),
     /// The log could not be written; the sandbox was killed.
     #[error("writing the build log")]
     Log(#[source] io::Error),

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
+use std::process::Command;
 
 use super::probe::Works;
+use super::request::Emulator;
 
 /// Facts of the host. A result must not depend on them; when two results
 /// differ, they say where to look.
@@ -62,6 +65,28 @@ impl Facts {
         ];
         pairs.map(|(name, value)| (name.to_owned(), value)).into()
     }
+}
+
+/// What is recorded of the emulator that a build ran in, sorted by name: what it
+/// calls itself, and the BLAKE3 digest of the program.
+pub fn of_emulator(emulator: &Emulator) -> io::Result<Vec<(String, String)>> {
+    let program = &emulator.interpreter;
+    let digest = blake3::hash(&fs::read(program)?).to_hex().to_string();
+    let output = Command::new(program)
+        .arg("--version")
+        .env_clear()
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let version = said.lines().next().unwrap_or_default().trim();
+    if !output.status.success() || version.is_empty() {
+        let text = format!("{} --version says nothing", program.display());
+        return Err(io::Error::other(text));
+    }
+    let pairs = [
+        ("emulator", version.to_owned()),
+        ("emulator-blake3", digest),
+    ];
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
 /// The value of the first `key : value` line.

@@ -11,13 +11,14 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::bwrap::{Bwrap, c_string, memory_file};
 use super::command;
+use super::emulation::{self, Handler};
 use super::error::{Doing, SandboxError};
 use super::limits::Monitor;
 use super::limits::cgroup::Cgroup;
 use super::log::Log;
 use super::process::become_subreaper;
 use super::report::Reports;
-use super::request::{HostUser, Limits, Terminal};
+use super::request::{Emulator, HostUser, Limits, Terminal};
 use super::rlimits;
 use super::seccomp::{self, Architecture};
 use super::spawn::{Child, NotStarted};
@@ -34,6 +35,7 @@ pub(super) struct Job<'a> {
     pub(super) user: Option<HostUser>,
     pub(super) terminal: Option<Terminal>,
     pub(super) variation: &'a Variation,
+    pub(super) emulator: Option<&'a Emulator>,
     /// What counts as output on disk.
     pub(super) directories: &'a [&'a Path],
 }
@@ -92,6 +94,8 @@ impl Job<'_> {
         let ends = self.ends().doing("making the builder's input and output")?;
         let program = self.bwrap.open().doing("opening bubblewrap")?;
         let rlimits = rlimits::all();
+        let handler = self.emulator.map(Handler::open).transpose();
+        let handler = handler.doing("opening the emulator")?;
         let child = Child {
             program: program.as_fd(),
             arguments: self.words().doing("passing the command")?,
@@ -108,9 +112,10 @@ impl Job<'_> {
             rlimits: &rlimits,
             cgroup: monitor.to_join(),
             variation: self.variation,
+            emulator: handler.as_ref(),
         };
         let start = Instant::now();
-        let bwrap = child.start().map_err(not_started)?;
+        let bwrap = child.start().map_err(|failure| self.not_started(failure))?;
         if !bwrap.contained {
             become_subreaper();
             reports.release();
@@ -152,6 +157,16 @@ impl Job<'_> {
             source,
             session: None,
         })
+    }
+
+    fn not_started(&self, failure: NotStarted) -> SandboxError {
+        let lack = self
+            .emulator
+            .and_then(|_| emulation::explain(failure.step, &failure.source));
+        match lack {
+            Some(lack) => SandboxError::Emulation(lack),
+            None => not_started(failure),
+        }
     }
 
     /// bubblewrap's command line. The options go through a descriptor: a

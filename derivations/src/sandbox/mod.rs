@@ -9,6 +9,7 @@
 //! - `supervise`: the life of one run, in numbered steps; `launch` and `spawn`:
 //!   how it starts; `report` and `process`: how it is known; `log`: what it
 //!   says; `limits`: how it is held; `terminal`: for `kiln shell`.
+//! - `emulation`: programs of another architecture.
 //! - [`bwrap`]: which bubblewrap; [`probe`]: whether it works here, and what to
 //!   do if not; [`facts`]: what is recorded of the host.
 //! - [`variation`]: what `verify` changes of all that.
@@ -20,6 +21,7 @@
 pub mod bwrap;
 mod cancel;
 pub mod command;
+mod emulation;
 mod error;
 pub mod facts;
 mod launch;
@@ -38,11 +40,12 @@ pub mod variation;
 
 pub use bwrap::Bwrap;
 pub use cancel::CancelToken;
+pub use emulation::NoEmulation;
 pub use error::{BadRequest, SandboxError};
 pub use limits::cgroup::available as cgroup_available;
 pub use request::{
-    Exit, HostUser, Identity, InputName, Limit, LimitTier, Limits, Mount, MountPoint, Outcome,
-    SandboxRequest, Terminal,
+    Emulator, Exit, HostUser, Identity, InputName, Limit, LimitTier, Limits, Mount, MountPoint,
+    Outcome, SandboxRequest, Terminal,
 };
 pub use supervise::{Output, run};
 pub use variation::Variation;

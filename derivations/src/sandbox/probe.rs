@@ -14,8 +14,11 @@ use std::process::Command;
 use super::bwrap::Bwrap;
 use super::cancel::CancelToken;
 use super::command;
+use super::emulation::NoEmulation;
+use super::error::SandboxError;
 use super::launch::Job;
-use super::request::{Exit, HostUser, Limits};
+use super::request::{Emulator, Exit, HostUser, Limits};
+use super::seccomp::Architecture;
 use super::supervise::supervise;
 use super::variation::Variation;
 
@@ -57,6 +60,8 @@ pub enum Lack {
         /// The program that needs one.
         program: PathBuf,
     },
+    /// An emulator cannot be registered in a sandbox.
+    Emulation(NoEmulation),
     /// The trial failed for a reason that no setting explains.
     Trial {
         /// bubblewrap's message.
@@ -83,6 +88,9 @@ impl fmt::Display for Lack {
                     "AppArmor forbids user namespaces, and {program} has no profile"
                 )
             }
+            Lack::Emulation(lack) => {
+                write!(f, "builders of another platform cannot run here: {lack}")
+            }
             Lack::Trial { message } => write!(f, "a trial sandbox failed: {message}"),
         }
     }
@@ -99,6 +107,7 @@ impl Lack {
                 "as root: sysctl -w {name}={needed} && echo {name}={needed} > /etc/sysctl.d/60-kiln.conf"
             ),
             Lack::AppArmor { program } => apparmor_remedy(program),
+            Lack::Emulation(lack) => lack.remedy().into(),
             Lack::Trial { message } => trial_remedy(message).into(),
         }
     }
@@ -147,7 +156,32 @@ pub fn check(bwrap: &Bwrap, user: Option<HostUser>) -> Result<Works, Lack> {
         return Err(Lack::Options { program, missing });
     }
     let read = |name: &str| fs::read_to_string(sysctl_path(name)).ok();
-    trial(bwrap, user).map_err(|message| explain(message, program, read))
+    trial(bwrap, user, None).map_err(|failure| match failure {
+        Failure::Said(message) => explain(message, program, read),
+        Failure::Emulation(lack) => Lack::Emulation(lack),
+    })
+}
+
+/// Whether builders of another platform could run in sandboxes of a `bwrap`
+/// that [`check`] found to work: registers an emulator in one. No program of
+/// that platform is run, so any program does for `interpreter`.
+pub fn check_emulation(
+    bwrap: &Bwrap,
+    user: Option<HostUser>,
+    interpreter: &Path,
+) -> Result<(), Lack> {
+    let emulator = Emulator {
+        architecture: match Architecture::NATIVE {
+            Some(Architecture::X86_64) => Architecture::Aarch64,
+            _ => Architecture::X86_64,
+        },
+        interpreter: interpreter.into(),
+    };
+    match trial(bwrap, user, Some(&emulator)) {
+        Ok(_) => Ok(()),
+        Err(Failure::Emulation(lack)) => Err(Lack::Emulation(lack)),
+        Err(Failure::Said(message)) => Err(Lack::Trial { message }),
+    }
 }
 
 fn missing_options(bwrap: &Bwrap) -> io::Result<Vec<&'static str>> {
@@ -172,8 +206,19 @@ fn not_named_in(help: &str) -> Vec<&'static str> {
         .collect()
 }
 
+/// Why a trial failed.
+enum Failure {
+    Emulation(NoEmulation),
+    /// The message.
+    Said(String),
+}
+
 /// bubblewrap in bubblewrap: the one program that is certainly there.
-fn trial(bwrap: &Bwrap, user: Option<HostUser>) -> Result<Works, String> {
+fn trial(
+    bwrap: &Bwrap,
+    user: Option<HostUser>,
+    emulator: Option<&Emulator>,
+) -> Result<Works, Failure> {
     let mut argv: Vec<OsString> = vec![bwrap.program().into()];
     argv.extend_from_slice(&bwrap.prefix()[1..]);
     argv.push("--version".into());
@@ -191,6 +236,7 @@ fn trial(bwrap: &Bwrap, user: Option<HostUser>) -> Result<Works, String> {
         user,
         terminal: None,
         variation: &Variation::default(),
+        emulator,
         directories: &[],
     };
     let mut said = Vec::new();
@@ -198,13 +244,16 @@ fn trial(bwrap: &Bwrap, user: Option<HostUser>) -> Result<Works, String> {
         said.extend_from_slice(bytes);
         Ok(())
     };
-    let cancel = CancelToken::new().map_err(|error| error.to_string())?;
-    let outcome = supervise(&job, &mut output, &cancel).map_err(|error| chain(&error))?;
+    let cancel = CancelToken::new().map_err(|error| Failure::Said(error.to_string()))?;
+    let outcome = supervise(&job, &mut output, &cancel).map_err(|error| match error {
+        SandboxError::Emulation(lack) => Failure::Emulation(lack),
+        error => Failure::Said(chain(&error)),
+    })?;
     let said = String::from_utf8_lossy(&said).trim().to_string();
     match outcome.exit {
         Exit::Success => Ok(Works { version: said }),
-        Exit::Setup(message) => Err(message),
-        other => Err(format!("{other:?}: {said}")),
+        Exit::Setup(message) => Err(Failure::Said(message)),
+        other => Err(Failure::Said(format!("{other:?}: {said}"))),
     }
 }
 

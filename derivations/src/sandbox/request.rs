@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::BadRequest;
+use super::seccomp::Architecture;
 use super::variation::Variation;
 
 /// One build, as the sandbox sees it.
@@ -39,6 +40,20 @@ pub struct SandboxRequest {
     pub terminal: Option<Terminal>,
     /// What is not as the contract has it; nothing, for a build.
     pub variation: Variation,
+    /// What programs of another architecture than the machine's run in. MUST be
+    /// given if `argv` or what it starts is such a program.
+    pub emulator: Option<Emulator>,
+}
+
+/// A user-mode emulator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Emulator {
+    /// What it runs programs of. MUST NOT be the machine's own.
+    pub architecture: Architecture,
+    /// A static program of the machine's own architecture; MUST be an absolute
+    /// path. It takes the program to be run as binfmt_misc's flags `O` and `P`
+    /// give it, as QEMU does since 6.0.
+    pub interpreter: PathBuf,
 }
 
 /// An unused, non-zero uid and gid of the host.
@@ -143,6 +158,7 @@ pub struct Limits {
     /// each at most half of it.
     pub memory_bytes: u64,
     /// Processes and threads alive at one time, bubblewrap's own one included.
+    /// Under an emulator twice as many, since it adds a thread to each process.
     pub processes: u32,
     /// Disk space of `/build` and `/out` together.
     pub output_bytes: u64,
@@ -270,6 +286,11 @@ impl SandboxRequest {
         self.check_user(own_uid)?;
         self.check_program()?;
         self.check_paths()?;
+        if let Some(emulator) = &self.emulator
+            && Architecture::NATIVE == Some(emulator.architecture)
+        {
+            return Err(BadRequest::EmulatedNatively);
+        }
         let limits = &self.limits;
         let zero = limits.memory_bytes == 0 || limits.processes == 0 || limits.wall_s == 0;
         if zero {
@@ -312,7 +333,8 @@ impl SandboxRequest {
     fn check_paths(&self) -> Result<(), BadRequest> {
         let fixed = [&self.root, &self.build_dir, &self.out_dir];
         let sources = self.mounts.iter().map(|mount| &mount.source);
-        for path in fixed.into_iter().chain(sources) {
+        let emulator = self.emulator.iter().map(|it| &it.interpreter);
+        for path in fixed.into_iter().chain(sources).chain(emulator) {
             if !path.is_absolute() {
                 return Err(BadRequest::RelativePath(path.clone()));
             }

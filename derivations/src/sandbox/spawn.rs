@@ -15,8 +15,17 @@
 //!
 //! An ordinary user needs a user namespace for that. Where the host gives them
 //! only to bubblewrap (AppArmor on Ubuntu), the child is started without.
+//!
+//! A child whose builder is emulated needs a user namespace in any case, since
+//! that is what an emulator is registered in, and is not started without one.
+//! It has to be uid 0 in there to register it, and it is its old uid again in a
+//! second one, so that bubblewrap starts as it always does: as nobody's root.
+//! The kernel makes no user namespace for a process that shares its memory; so
+//! this child is a fork.
 
-use std::ffi::{CStr, CString};
+mod child;
+
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -24,9 +33,12 @@ use std::ptr;
 use libc::{c_char, c_int, c_long, c_void};
 use rustix::process::PidfdFlags;
 
+use super::emulation::Handler;
 use super::process::Process;
 use super::request::HostUser;
 use super::variation::Variation;
+pub(super) use child::MAPPING;
+use child::{empty_set, in_child};
 
 /// A child to be started.
 pub(super) struct Child<'a> {
@@ -44,6 +56,8 @@ pub(super) struct Child<'a> {
     pub(super) cgroup: Option<BorrowedFd<'a>>,
     /// What is not to be as the contract has it.
     pub(super) variation: &'a Variation,
+    /// What programs of another architecture are to run in.
+    pub(super) emulator: Option<&'a Handler>,
 }
 
 /// A started child; it has to be waited for.
@@ -79,10 +93,29 @@ struct Plan {
     /// What to write into `timens_offsets`.
     clocks: Option<CString>,
     parent: RawFd,
-    /// What to write into `uid_map` and `gid_map`, if a user namespace is made.
-    maps: Option<(CString, CString)>,
-    failed_step: &'static str,
-    failed_errno: c_int,
+    /// Of the user namespace that an ordinary user's child is made in.
+    maps: Option<Maps>,
+    emulation: Option<Emulation>,
+    report: *mut Report,
+}
+
+/// What to write into `uid_map` and `gid_map`.
+struct Maps(CString, CString);
+
+/// How an emulator is registered.
+struct Emulation {
+    /// Of the user namespace that it is registered in: the user is root there.
+    outer: Maps,
+    /// Of the one within: the user is itself again.
+    inner: Maps,
+    /// What to write to `register` of binfmt_misc.
+    registration: CString,
+}
+
+/// Which step of the child failed: shared with it, whether or not all memory is.
+struct Report {
+    step: &'static str,
+    errno: c_int,
 }
 
 /// A set of up to 1024 processors, as `sched_setaffinity` takes it.
@@ -98,6 +131,7 @@ impl Child<'_> {
             None => libc::CLONE_NEWUSER | libc::CLONE_NEWPID,
         };
         match self.start_in(contained) {
+            started if self.emulator.is_some() => started,
             Err(failure) if failure.step == "clone" || failure.step == MAPPING => self.start_in(0),
             started => started,
         }
@@ -115,6 +149,12 @@ impl Child<'_> {
         let mut arguments: Vec<_> = self.arguments.iter().map(|word| word.as_ptr()).collect();
         arguments.push(ptr::null());
         let environment = [ptr::null()];
+        // Open until the child has become another program: it names this number.
+        let handler = self.emulator.map(|it| above(it.program(), high.len() + 1));
+        let handler = handler
+            .transpose()
+            .map_err(|error| not_started("fcntl", error))?;
+        let report = SharedReport::new().map_err(|error| not_started("mmap", error))?;
         let mut plan = Plan {
             program: program.as_raw_fd(),
             arguments: arguments.as_ptr(),
@@ -130,17 +170,26 @@ impl Child<'_> {
             processors: self.variation.processor.map(only),
             clocks: self.variation.uptime_ahead_s.map(clocks_ahead),
             parent: parent.as_raw_fd(),
-            maps: (namespaces & libc::CLONE_NEWUSER != 0).then(identity_maps),
-            failed_step: "",
-            failed_errno: 0,
+            maps: match namespaces & libc::CLONE_NEWUSER {
+                0 => None,
+                _ => Some(Maps::new(own_ids(), Ids::Same)),
+            },
+            emulation: self.emulator.zip(handler.as_ref()).map(|(it, fd)| {
+                let user = self.user.unwrap_or_else(own_ids);
+                Emulation {
+                    outer: Maps::new(user, Ids::Root),
+                    inner: Maps::new(user, Ids::OfRoot),
+                    registration: it.registration(fd.as_raw_fd()),
+                }
+            }),
+            report: report.0,
         };
         let started = clone(&mut plan, namespaces).map_err(|error| not_started("clone", error))?;
-        if plan.failed_errno != 0 {
+        if let Some((step, source)) = report.read() {
             // It has called `_exit`; only to take leave of it.
             let _ = started.process.wait_gone();
             let _ = started.process.reap();
-            let source = io::Error::from_raw_os_error(plan.failed_errno);
-            return Err(not_started(plan.failed_step, source));
+            return Err(not_started(step, source));
         }
         Ok(started)
     }
@@ -160,8 +209,12 @@ fn above(fd: BorrowedFd<'_>, count: usize) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, count as RawFd + 1)?)
 }
 
-/// The step of writing the id maps.
-const MAPPING: &str = "mapping ids";
+fn own_ids() -> HostUser {
+    HostUser {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+    }
+}
 
 fn personality(variation: &Variation) -> c_long {
     let mut bits = 0;
@@ -188,22 +241,84 @@ fn clocks_ahead(seconds: u32) -> CString {
     CString::new(text).expect("numbers hold no NUL")
 }
 
-/// The present ids, as themselves.
-fn identity_maps() -> (CString, CString) {
-    let map = |id: u32| CString::new(format!("{id} {id} 1")).expect("numbers hold no NUL");
-    let uid = rustix::process::geteuid().as_raw();
-    (map(uid), map(rustix::process::getegid().as_raw()))
+/// What a user's ids are in a user namespace.
+#[derive(Clone, Copy)]
+enum Ids {
+    /// Themselves.
+    Same,
+    /// 0.
+    Root,
+    /// Themselves, in one within a namespace in which they are 0.
+    OfRoot,
+}
+
+impl Maps {
+    fn new(user: HostUser, ids: Ids) -> Maps {
+        let map = |id: u32| {
+            let line = match ids {
+                Ids::Same => format!("{id} {id} 1"),
+                Ids::Root => format!("0 {id} 1"),
+                Ids::OfRoot => format!("{id} 0 1"),
+            };
+            CString::new(line).expect("numbers hold no NUL")
+        };
+        Maps(map(user.uid), map(user.gid))
+    }
+}
+
+/// A [`Report`] in memory that a fork shares as well.
+struct SharedReport(*mut Report);
+
+impl SharedReport {
+    fn new() -> io::Result<Self> {
+        // SAFETY: a new mapping, large and aligned enough for what is put in it.
+        unsafe {
+            let place = libc::mmap(
+                ptr::null_mut(),
+                size_of::<Report>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            if place == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            let report = place.cast::<Report>();
+            report.write(Report { step: "", errno: 0 });
+            Ok(Self(report))
+        }
+    }
+
+    /// The step that failed. Only for when the child no longer writes.
+    fn read(&self) -> Option<(&'static str, io::Error)> {
+        // SAFETY: it was written when it was made. A step that a fork wrote is
+        // a constant of this program, which lies at the same place in both.
+        let Report { step, errno } = unsafe { self.0.read() };
+        (errno != 0).then(|| (step, io::Error::from_raw_os_error(errno)))
+    }
+}
+
+impl Drop for SharedReport {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `new` made.
+        unsafe { libc::munmap(self.0.cast::<c_void>(), size_of::<Report>()) };
+    }
 }
 
 fn clone(plan: &mut Plan, namespaces: c_int) -> io::Result<Started> {
     let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
     let mut pidfd: c_int = -1;
-    let shared = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
-    let flags = shared | namespaces | libc::SIGCHLD;
+    let memory = match plan.emulation {
+        Some(_) => 0,
+        None => libc::CLONE_VM,
+    };
+    let waiting = libc::CLONE_VFORK | libc::CLONE_PIDFD;
+    let flags = memory | waiting | namespaces | libc::SIGCHLD;
     let mut all = empty_set();
     let mut before = empty_set();
-    // SAFETY: the child runs `in_child` on its own stack, which lives until
-    // `clone` returns, and with CLONE_VFORK that is after the child's execve or
+    // SAFETY: the child runs `in_child` on its own stack (or a copy of it), which
+    // lives until `clone` returns, and with CLONE_VFORK that is after the child's execve or
     // exit. Signals are blocked meanwhile, so none of this program's handlers
     // runs in the child, where it would share our memory.
     let pid = unsafe {
@@ -225,223 +340,4 @@ fn clone(plan: &mut Plan, namespaces: c_int) -> io::Result<Started> {
         process: Process { pid, pidfd },
         contained: namespaces != 0,
     })
-}
-
-fn empty_set() -> libc::sigset_t {
-    // SAFETY: a signal set is plain data and all zeroes is the empty one.
-    unsafe { std::mem::zeroed() }
-}
-
-extern "C" fn in_child(argument: *mut c_void) -> c_int {
-    // SAFETY: `argument` is the plan, which the parent does not touch before
-    // this process has gone or become another program.
-    let plan = unsafe { &mut *argument.cast::<Plan>() };
-    let Err((step, errno)) = become_bubblewrap(plan);
-    plan.failed_step = step;
-    plan.failed_errno = errno;
-    // SAFETY: ends only the child; runs no handlers.
-    unsafe { libc::_exit(127) }
-}
-
-/// Raw system calls only: the C library's wrappers may take locks that another
-/// thread of the parent holds, or change the ids of "all threads".
-fn become_bubblewrap(plan: &Plan) -> Result<std::convert::Infallible, (&'static str, c_int)> {
-    // SAFETY: every pointer of the plan outlives this process's share of the memory.
-    unsafe {
-        default_signals();
-        if plan.cgroup >= 0 {
-            call(
-                "join cgroup",
-                libc::SYS_write,
-                [plan.cgroup as c_long, c"0".as_ptr() as c_long, 1],
-            )?;
-        }
-        if let Some((uid_map, gid_map)) = &plan.maps {
-            write_file(MAPPING, c"/proc/self/uid_map", uid_map)?;
-            write_file(MAPPING, c"/proc/self/setgroups", c"deny")?;
-            write_file(MAPPING, c"/proc/self/gid_map", gid_map)?;
-        }
-        if let Some(clocks) = &plan.clocks {
-            // It is bubblewrap that enters it, by execve.
-            let step = "moving the clocks";
-            call(step, libc::SYS_unshare, [libc::CLONE_NEWTIME as c_long])?;
-            write_file(step, c"/proc/self/timens_offsets", clocks)?;
-        }
-        if let Some(processors) = &plan.processors {
-            let (bytes, set) = (size_of::<Processors>() as c_long, processors.as_ptr());
-            call(
-                "choosing a processor",
-                libc::SYS_sched_setaffinity,
-                [0, bytes, set as c_long],
-            )?;
-        }
-        // A session of its own: keys of the user's terminal do not reach it.
-        call("setsid", libc::SYS_setsid, [])?;
-        for index in 0..plan.rlimit_count {
-            let (resource, soft, hard) = *plan.rlimits.add(index);
-            let limit = libc::rlimit64 {
-                rlim_cur: soft,
-                rlim_max: hard,
-            };
-            let new = &raw const limit;
-            call(
-                "setrlimit",
-                libc::SYS_prlimit64,
-                [0, resource as c_long, new as c_long, 0],
-            )?;
-        }
-        prefer_for_oom_kill();
-        call("umask", libc::SYS_umask, [plan.umask])?;
-        fixed_personality(plan.personality)?;
-        if let Some(ids) = plan.ids {
-            let (uid, gid) = (c_long::from(ids.uid), c_long::from(ids.gid));
-            call("setgroups", libc::SYS_setgroups, [0, 0])?;
-            call("setresgid", libc::SYS_setresgid, [gid, gid, gid])?;
-            call("setresuid", libc::SYS_setresuid, [uid, uid, uid])?;
-        }
-        // After the ids, whose change would clear it again.
-        call(
-            "prctl",
-            libc::SYS_prctl,
-            [libc::PR_SET_PDEATHSIG as c_long, libc::SIGKILL as c_long],
-        )?;
-        if parent_is_dead(plan.parent)? {
-            return Err(("parent", libc::ESRCH));
-        }
-        let count = plan.descriptor_count as c_long;
-        for target in 0..count {
-            let source = *plan.descriptors.add(target as usize) as c_long;
-            call("dup3", libc::SYS_dup3, [source, target, 0])?;
-        }
-        // The program itself comes after the others and is closed by execve.
-        let program = plan.program as c_long;
-        call(
-            "dup3",
-            libc::SYS_dup3,
-            [program, count, libc::O_CLOEXEC as c_long],
-        )?;
-        call(
-            "close_range",
-            libc::SYS_close_range,
-            [count + 1, c_long::from(u32::MAX), 0],
-        )?;
-        let empty = empty_set();
-        let (mask, bytes) = (&raw const empty as c_long, 8);
-        call(
-            "sigprocmask",
-            libc::SYS_rt_sigprocmask,
-            [libc::SIG_SETMASK as c_long, mask, 0, bytes],
-        )?;
-        let (arguments, environment) = (plan.arguments as c_long, plan.environment as c_long);
-        let (name, flags) = (c"".as_ptr() as c_long, libc::AT_EMPTY_PATH as c_long);
-        call(
-            "execve",
-            libc::SYS_execveat,
-            [count, name, arguments, environment, flags],
-        )?;
-    }
-    Err(("execve", 0))
-}
-
-/// # Safety
-/// The arguments have to be right for the call.
-unsafe fn call<const N: usize>(
-    step: &'static str,
-    number: c_long,
-    arguments: [c_long; N],
-) -> Result<c_long, (&'static str, c_int)> {
-    let mut all = [0; 5];
-    all[..N].copy_from_slice(&arguments);
-    // SAFETY: as promised by the caller; surplus arguments are ignored.
-    let result = unsafe { libc::syscall(number, all[0], all[1], all[2], all[3], all[4], 0) };
-    if result < 0 {
-        // SAFETY: errno is a thread-local of the waiting parent thread; the
-        // child shares its TLS and nobody else uses it meanwhile.
-        Err((step, unsafe { *libc::__errno_location() }))
-    } else {
-        Ok(result)
-    }
-}
-
-/// # Safety
-/// Only in the child, whose signal table is its own copy.
-unsafe fn default_signals() {
-    // The kernel's sigaction, all zeroes: SIG_DFL, no flags, no restorer, no mask.
-    let default = [0_u64; 4];
-    for signal in 1..=64 {
-        // SAFETY: the structure is longer than or as long as the kernel's.
-        let _ = unsafe {
-            call(
-                "sigaction",
-                libc::SYS_rt_sigaction,
-                [signal, default.as_ptr() as c_long, 0, 8],
-            )
-        };
-    }
-}
-
-/// # Safety
-/// Only in the child.
-unsafe fn write_file(
-    step: &'static str,
-    path: &CStr,
-    text: &CStr,
-) -> Result<(), (&'static str, c_int)> {
-    let (at, path) = (libc::AT_FDCWD as c_long, path.as_ptr() as c_long);
-    let (bytes, count) = (text.as_ptr() as c_long, text.to_bytes().len() as c_long);
-    // SAFETY: both strings live in the parent, which waits.
-    unsafe {
-        let fd = call(
-            step,
-            libc::SYS_openat,
-            [at, path, libc::O_WRONLY as c_long, 0],
-        )?;
-        let written = call(step, libc::SYS_write, [fd, bytes, count]);
-        call(step, libc::SYS_close, [fd])?;
-        written.map(drop)
-    }
-}
-
-/// Asked after the parent-death signal is set: it is not sent for a death
-/// before that.
-///
-/// # Safety
-/// `parent` has to be a pidfd.
-unsafe fn parent_is_dead(parent: RawFd) -> Result<bool, (&'static str, c_int)> {
-    let mut watch = libc::pollfd {
-        fd: parent,
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let (watch, now) = (&raw mut watch as c_long, &raw const now as c_long);
-    // SAFETY: both structures are on this stack.
-    unsafe { Ok(call("ppoll", libc::SYS_ppoll, [watch, 1, now, 0])? > 0) }
-}
-
-/// The kernel's out-of-memory killer takes a builder before anything else.
-///
-/// # Safety
-/// Only in the child.
-unsafe fn prefer_for_oom_kill() {
-    // SAFETY: as promised; a failure only leaves the preference as it was.
-    let _ = unsafe { write_file("oom", c"/proc/self/oom_score_adj", c"1000") };
-}
-
-/// A native personality with `bits`; address randomisation may be off for kiln
-/// and all that it starts.
-///
-/// # Safety
-/// Only in the child.
-unsafe fn fixed_personality(bits: c_long) -> Result<(), (&'static str, c_int)> {
-    // SAFETY: takes and gives numbers.
-    unsafe {
-        let now = call("personality", libc::SYS_personality, [0xffff_ffff])?;
-        let kept = now & libc::ADDR_NO_RANDOMIZE as c_long;
-        call("personality", libc::SYS_personality, [kept | bits])?;
-    }
-    Ok(())
 }

@@ -60,17 +60,32 @@ pub fn run(
     cancel: &CancelToken,
 ) -> Result<Outcome, SandboxError> {
     request.check(rustix::process::geteuid().as_raw())?;
+    let limits = limits(request);
     let job = Job {
         bwrap,
         options: command::nul_terminated(command::options(request)),
         argv: &command::words(request),
-        limits: &request.limits,
+        limits: &limits,
         user: request.host_user,
         terminal: request.terminal,
         variation: &request.variation,
+        emulator: request.emulator.as_ref(),
         directories: &[&request.build_dir, &request.out_dir],
     };
     supervise(&job, output, cancel)
+}
+
+/// The request's; an emulator adds a thread of its own to every process, which
+/// the kernel counts.
+fn limits(request: &SandboxRequest) -> Limits {
+    let limits = request.limits.clone();
+    Limits {
+        processes: match request.emulator {
+            Some(_) => limits.processes.saturating_mul(2),
+            None => limits.processes,
+        },
+        ..limits
+    }
 }
 
 /// [`run`], for a sandbox of which only the options are known.

@@ -45,7 +45,7 @@ impl Bench<'_> {
                 .machine
                 .build_without_script(self.job, &overlay, self.site.store());
         };
-        let host = self.machine.host()?;
+        let host = self.machine.host(exec.platform)?;
         let setting = self.site.setting(exec, host.cores, varied, held);
         let _pressure = Pressure::start(varied);
         exec::build_in(&host, self.job, exec, &setting)

@@ -162,6 +162,10 @@ name = "kiln"
 [seed.base]
 debian = "bookworm"
 packages = ["dash"]
+[seed.qemu-user]
+debian = "trixie"
+packages = ["qemu-user"]
+
 [seed.qemu]
 debian = "trixie"
 packages = ["qemu"]

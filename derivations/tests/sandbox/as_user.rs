@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use crate::pinned::emulation;
 use crate::support::{bwrap_place, is_root};
 
 /// Not that of the sandboxes: this one owns the tests' own files.
@@ -24,6 +25,7 @@ fn the_same_holds_for_an_ordinary_user() {
         .args(["--test-threads=2"])
         .env("TMPDIR", directory.path())
         .env("KILN_TEST_BWRAP", bwrap_place())
+        .env("KILN_TEST_EMULATION", emulation())
         .current_dir(directory.path())
         .uid(USER_ID)
         .gid(USER_ID)

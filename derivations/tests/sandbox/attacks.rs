@@ -19,7 +19,7 @@ fn gone_through(log: &str) -> Vec<&str> {
     log.lines().filter(|line| line.ends_with(": ok")).collect()
 }
 
-fn assert_all_refused(log: &str) {
+pub(crate) fn assert_all_refused(log: &str) {
     assert_eq!(gone_through(log), Vec::<&str>::new(), "{log}");
     assert!(!log.is_empty());
 }

@@ -12,6 +12,7 @@ mod as_user;
 mod attacker;
 mod attacks;
 mod contract;
+mod emulated;
 mod ending;
 mod finding;
 mod limits;

@@ -1,5 +1,6 @@
-//! The pinned bubblewrap of this repository's own manifest, for machines that
-//! have none: fetched and composed by kiln itself, with no sandbox needed.
+//! Roots that this repository's own manifest pins: bubblewrap for machines that
+//! have none, an emulator and what to run in it. Fetched and composed by kiln
+//! itself, with no sandbox needed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,38 +18,61 @@ use kiln_derivations::realise::execute::{Options, execute};
 use kiln_derivations::realise::world::Machine;
 use kiln_store::store::{OpenOptions, Store};
 
-static ROOT: OnceLock<PathBuf> = OnceLock::new();
+static BWRAP: OnceLock<PathBuf> = OnceLock::new();
+static EMULATION: OnceLock<PathBuf> = OnceLock::new();
 
 /// A directory with bubblewrap and its libraries, made once for all tests.
 pub(crate) fn root() -> &'static Path {
-    ROOT.get_or_init(make)
+    BWRAP.get_or_init(|| make(&["bwrap"]).join("bwrap"))
 }
 
-fn make() -> PathBuf {
-    let directory = tempfile::Builder::new().prefix("kiln-bwrap-").tempdir();
+/// A directory with the roots `qemu-user`, of this machine, and `base`, of the
+/// other platform. What `KILN_TEST_EMULATION` names, else made once.
+pub(crate) fn emulation() -> &'static Path {
+    EMULATION.get_or_init(|| match std::env::var_os("KILN_TEST_EMULATION") {
+        Some(path) => path.into(),
+        None => make(&["qemu-user", "base"]),
+    })
+}
+
+/// The platform whose programs this machine does not run itself.
+pub(crate) fn foreign() -> Target {
+    let host = Target::host().expect("kiln knows this architecture");
+    let other = Target::ALL.into_iter().find(|target| *target != host);
+    other.expect("there are two")
+}
+
+fn make(names: &[&str]) -> PathBuf {
+    let directory = tempfile::Builder::new().prefix("kiln-pinned-").tempdir();
     let directory = directory.expect("a temporary directory").keep();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("it is ours");
     let store = Store::open(&directory.join("store"), &OpenOptions::default());
     let store = store.expect("a store in an empty directory");
-    let copy = directory.join("root");
-    let tree = realise(&store);
-    store.export(&tree, &copy, false).expect("room for 6 MiB");
-    // Only the copy is needed from here on.
+    for name in names {
+        let tree = realise(&store, name);
+        let copy = directory.join(name);
+        store.export(&tree, &copy, false).expect("room for 70 MiB");
+    }
+    // Only the copies are needed from here on.
     drop(store);
     let _ = fs::remove_dir_all(directory.join("store"));
-    copy
+    directory
 }
 
-fn realise(store: &Store) -> kiln_store::hash::TreeId {
+fn realise(store: &Store, name: &str) -> kiln_store::hash::TreeId {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../flake-like.toml");
     let lock = load_lock(&manifest.with_extension("lock")).expect("the repository's lock");
     let manifest = load(&manifest, &NoCheckout).expect("the repository's manifest");
-    let sandbox = manifest.sandbox.as_ref().expect("it pins bubblewrap");
-    let host = Target::host().expect("kiln knows this architecture");
-    let (graph, id) = runner(&manifest, &lock, sandbox, host, &Disk).expect("it is pinned");
+    let mut root = manifest.sandbox.clone().expect("it pins bubblewrap");
+    root.root.value = name.to_owned();
+    let platform = match name {
+        "base" => foreign(),
+        _ => Target::host().expect("kiln knows this architecture"),
+    };
+    let (graph, id) = runner(&manifest, &lock, &root, platform, &Disk).expect("it is pinned");
     let downloads = store.path().join("downloads");
     let fetch = || FetchConfig::of_machine(downloads.clone());
-    let none = || {
+    let none = |_| {
         Err(BuildError::new(
             FailureClass::Sandbox,
             "not for a composition",
@@ -74,7 +98,7 @@ fn realise(store: &Store) -> kiln_store::hash::TreeId {
     let report = execute(&graph, &[id], &machine, &options, &Silent, &cancel).expect("it works");
     if let Some(failure) = report.failures.first() {
         panic!(
-            "bubblewrap, which is pinned, could not be had: {}",
+            "{name}, which is pinned, could not be had: {}",
             failure.error
         );
     }

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use kiln_derivations::derivation::Target;
+use kiln_derivations::sandbox::seccomp::Architecture;
 use kiln_derivations::sandbox::{
-    self, Bwrap, CancelToken, Exit, HostUser, Identity, Limits, Mount, Outcome, SandboxError,
-    SandboxRequest, Variation,
+    self, Bwrap, CancelToken, Emulator, Exit, HostUser, Identity, Limits, Mount, Outcome,
+    SandboxError, SandboxRequest, Variation,
 };
 
 /// An id that no user of a host has.
@@ -150,10 +152,40 @@ impl Kiln {
             }),
             terminal: None,
             variation: Variation::default(),
+            emulator: None,
         };
         let kiln = Kiln { directory, request };
         kiln.hand_over(kiln.directory.path());
         kiln
+    }
+
+    /// Lets the sandbox run programs of the other platform as well.
+    pub(crate) fn with_emulator(mut self) -> Kiln {
+        let foreign = crate::pinned::foreign();
+        let program = format!("qemu-user/usr/bin/qemu-{foreign}");
+        self.request.emulator = Some(Emulator {
+            architecture: match foreign {
+                Target::X86_64 => Architecture::X86_64,
+                Target::Aarch64 => Architecture::Aarch64,
+            },
+            interpreter: crate::pinned::emulation().join(program),
+        });
+        self
+    }
+
+    /// A script of a builder of the other platform, in a build root of that.
+    pub(crate) fn emulated(script: &str) -> Kiln {
+        let mut kiln = Kiln::script(script).with_emulator();
+        let root = kiln.directory.path().join("foreign");
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args([&crate::pinned::emulation().join("base"), &root])
+            .status()
+            .unwrap();
+        assert!(copied.success());
+        kiln.hand_over(&root);
+        kiln.request.root = root;
+        kiln.with("PATH", "/usr/bin")
     }
 
     /// Mounts a directory with one file in it.

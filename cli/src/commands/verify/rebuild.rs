@@ -49,7 +49,7 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), CliError> {
     let subjects = subjects(args, graph, &roots, &known)?;
     let inputs = inputs(graph, &subjects);
     let realised = workshop.realise(&manifest, graph, &inputs)?;
-    let find_sandbox = || workshop.find_sandbox(&manifest);
+    let find_sandbox = |platform| workshop.sandbox_for(&manifest, platform);
     let fetch = || fetch_config(workshop.store(), &manifest);
     let machine = workshop.machine(&fetch, &find_sandbox)?;
     let scratch = Scratch::new(workshop.store())?;

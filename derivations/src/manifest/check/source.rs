@@ -11,6 +11,7 @@ impl Check<'_, '_> {
         let verify = &manifest.verify;
         let runners = [
             &manifest.emulator,
+            &manifest.emulation,
             &manifest.sandbox,
             &verify.clock,
             &verify.locale,

@@ -44,6 +44,8 @@ pub struct Document {
     pub mirrors: Option<Mirrors>,
     /// What emulators run from.
     pub emulator: Option<Runner>,
+    /// What runs builders of another build platform than this machine's own.
+    pub emulation: Option<Runner>,
     /// What bubblewrap runs from if the host's cannot be used.
     pub sandbox: Option<Runner>,
     /// What `kiln verify` varies builds with.
