@@ -297,6 +297,10 @@ pub struct VerifyArgs {
     /// first that differs unless --keep-going is given
     #[arg(long)]
     pub closure: bool,
+    /// Of the closure, build again only derivations of this name, as `kiln graph`
+    /// shows it; may be given more than once
+    #[arg(long, value_name = "NAME", requires = "closure")]
+    pub only: Vec<String>,
     /// Build again in a scratch store, and compare
     #[arg(long)]
     pub rebuild: bool,

@@ -94,7 +94,18 @@ fn subjects(
             return Err(rehash::not_built(name));
         }
     }
-    let wanted = |id: &DerivationId| args.closure || roots.contains(id);
+    for name in &args.only {
+        if !graph.iter().any(|(_, derivation)| derivation.name == *name) {
+            return Err(CliError::usage(format!(
+                "--only: nothing that this is built from is called `{name}`"
+            ))
+            .with_hint("`kiln graph NAME --all` lists all there is"));
+        }
+    }
+    let wanted = |id: &DerivationId| match args.only.as_slice() {
+        [] => args.closure || roots.contains(id),
+        only => only.contains(&graph.get(*id).name),
+    };
     Ok(graph.iter().map(|(id, _)| id).filter(wanted).collect())
 }
 

@@ -1,0 +1,318 @@
+//! What was proved of `minsys`, as one command that can be ended and started
+//! again, and writes a table:
+//!
+//! ```text
+//! cargo run --release --package kiln-checks --bin proof -- \
+//!     --store DIR [--targets x86_64,aarch64] [--columns rebuild,all,…] [--only linux,…]
+//! ```
+//!
+//! Rows are the scripts that minsys is built by, on each target. Columns are ways
+//! to build one again: `rebuild`, `all` factors together, each factor alone, and
+//! `other-platform`, on the build platform that this machine is not.
+//!
+//! Every result goes to `docs/proof.json` at once, under the action key that it
+//! was found for. What is there is not done again, and a row whose key changed
+//! starts anew, so the table says nothing of another recipe than the present one.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kiln_checks::program::repository;
+use kiln_checks::{Kiln, Scratch};
+use serde_json::{Map, Value, json};
+
+const USAGE: &str = "usage: proof --store DIR [--targets T,…] [--columns C,…] [--only NAME,…]";
+const RECORD: &str = "docs/proof.json";
+const TABLE: &str = "docs/proof.md";
+const IMAGE: &str = "minsys";
+
+const FACTORS: [&str; 19] = [
+    "host-name",
+    "kernel-release",
+    "user",
+    "umask",
+    "locale",
+    "time-zone",
+    "environment",
+    "build-path",
+    "process-ids",
+    "store-place",
+    "link-count",
+    "directory-order",
+    "file-system",
+    "jobs",
+    "processors",
+    "address-space",
+    "clock",
+    "load",
+    "memory",
+];
+
+fn main() {
+    let arguments = Arguments::read();
+    let mut record = Record::read(&repository().join(RECORD));
+    for target in &arguments.targets {
+        let proof = Proof {
+            store: &arguments.store,
+            target,
+            scratch: Scratch::new(),
+        };
+        proof.build();
+        for row in proof.rows() {
+            if !arguments.only.is_empty() && !arguments.only.contains(&row.name) {
+                continue;
+            }
+            for column in &arguments.columns {
+                if record.has(&row, target, column) {
+                    continue;
+                }
+                let cell = match column.as_str() {
+                    "other-platform" => proof.elsewhere(&row),
+                    _ => proof.again(&row, column),
+                };
+                eprintln!("{} ({target}), {column}: {cell}", row.name);
+                record.add(&row, target, column, cell);
+            }
+        }
+    }
+    fs::write(repository().join(TABLE), record.table()).expect("the table can be written");
+}
+
+struct Arguments {
+    store: PathBuf,
+    targets: Vec<String>,
+    columns: Vec<String>,
+    only: Vec<String>,
+}
+
+impl Arguments {
+    fn read() -> Self {
+        let words: Vec<_> = std::env::args().skip(1).collect();
+        let mut options: BTreeMap<&str, &str> = BTreeMap::new();
+        for pair in words.chunks(2) {
+            let [option, value] = pair else {
+                panic!("{USAGE}")
+            };
+            options.insert(option, value);
+        }
+        let list = |option: &str, default: &[&str]| -> Vec<String> {
+            let owned = |words: &[&str]| words.iter().map(|it| (*it).to_owned()).collect();
+            match options.get(option) {
+                Some(words) => owned(&words.split(',').collect::<Vec<_>>()),
+                None => owned(default),
+            }
+        };
+        let all: Vec<_> = ["rebuild", "all"].into_iter().chain(FACTORS).collect();
+        Self {
+            store: options.get("--store").expect(USAGE).into(),
+            targets: list("--targets", &["x86_64", "aarch64"]),
+            columns: list("--columns", &all),
+            only: list("--only", &[]),
+        }
+    }
+}
+
+/// A script, and the key that it was built under.
+struct Row {
+    name: String,
+    action: String,
+}
+
+struct Proof<'a> {
+    store: &'a Path,
+    target: &'a str,
+    scratch: Scratch,
+}
+
+impl Proof<'_> {
+    fn kiln(&self) -> Kiln {
+        Kiln::new(self.scratch.path(), self.store)
+            .env("KILN_MANIFEST", repository())
+            .args(["--quiet"])
+    }
+
+    fn build(&self) {
+        let words = ["build", IMAGE, "--no-result", "--target", self.target];
+        self.kiln().args(words).succeed();
+    }
+
+    /// All scripts, by what the events of building nothing name.
+    fn rows(&self) -> Vec<Row> {
+        let words = ["build", IMAGE, "--no-result", "--target", self.target];
+        let events = self.kiln().args(words).succeed().events;
+        let scripts = events
+            .of_kind("reused")
+            .filter(|event| event["derivation"]["builder"] == "exec");
+        scripts
+            .map(|event| Row {
+                name: text(&event["derivation"]["name"]),
+                action: text(&event["derivation"]["action"]),
+            })
+            .collect()
+    }
+
+    /// Builds a script again in one of the ways that `verify` has.
+    fn again(&self, row: &Row, column: &str) -> Value {
+        let how: &[&str] = match column {
+            "rebuild" => &["--rebuild"],
+            "all" => &["--perturb"],
+            factor => &["--each", "--factor", factor],
+        };
+        let run = self
+            .kiln()
+            .args(["verify", "--json", "--closure", "--only", &row.name])
+            .args(["--target", self.target, IMAGE])
+            .args(how)
+            .run();
+        let verified = run.json();
+        let one = &verified["rebuilt"][0];
+        let builds = one["builds"].as_array().cloned().unwrap_or_default();
+        let sum = |key: &str| -> f64 { builds.iter().filter_map(|it| it[key].as_f64()).sum() };
+        let not_varied: Map<String, Value> = one["not_varied"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|it| (text(&it["factor"]), it["why"].clone()))
+            .collect();
+        let result = match not_varied.contains_key(column) {
+            true => "not varied".into(),
+            false => one["outcome"].clone(),
+        };
+        json!({
+            "result": result,
+            "builds": builds.len(),
+            "wall_s": sum("wall_s").round(),
+            "cpu_s": sum("cpu_s").round(),
+            "not_varied": not_varied,
+        })
+    }
+
+    /// Builds a script on the other build platform, with all that it needs, and
+    /// compares outputs and recipe keys.
+    fn elsewhere(&self, row: &Row) -> Value {
+        let other = match std::env::consts::ARCH {
+            "x86_64" => "aarch64",
+            _ => "x86_64",
+        };
+        let log = self
+            .store
+            .with_extension(format!("{}-{other}.events", self.target));
+        let words = [
+            "build",
+            row.name.as_str(),
+            "--no-result",
+            "--target",
+            self.target,
+        ];
+        let run = self
+            .kiln()
+            .args(words)
+            .args(["--build-platform", other])
+            .events(&log)
+            .run();
+        if run.status == 2 {
+            return json!({ "result": "no name of its own" });
+        }
+        let run = run.expect_status(0);
+        let native = self.kiln().args(["--json"]).args(words).succeed().json();
+        let emulated = self.kiln().args(["--json"]).args(words);
+        let emulated = emulated.args(["--build-platform", other]).succeed().json();
+        let same = native["outputs"][0]["tree"] == emulated["outputs"][0]["tree"];
+        let built = run.events.of_kind("built");
+        let mut own = built.filter(|event| text(&event["derivation"]["name"]) == row.name);
+        let cost = own.next().cloned().unwrap_or_default();
+        json!({
+            "result": if same { "same" } else { "differs" },
+            "wall_s": cost["wall_s"].as_f64().unwrap_or_default().round(),
+            "cpu_s": cost["cpu_s"].as_f64().unwrap_or_default().round(),
+        })
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// All results, by `NAME (TARGET)`.
+struct Record {
+    path: PathBuf,
+    rows: Map<String, Value>,
+}
+
+impl Record {
+    fn read(path: &Path) -> Self {
+        let rows = match fs::read_to_string(path) {
+            Ok(text) => serde_json::from_str(&text).expect("the record is JSON"),
+            Err(_) => Map::new(),
+        };
+        Self {
+            path: path.to_owned(),
+            rows,
+        }
+    }
+
+    fn has(&self, row: &Row, target: &str, column: &str) -> bool {
+        let found = self.rows.get(&key(row, target));
+        found.is_some_and(|it| {
+            it["action"] == row.action.as_str() && !it["columns"][column].is_null()
+        })
+    }
+
+    fn add(&mut self, row: &Row, target: &str, column: &str, cell: Value) {
+        let fresh = || json!({ "action": row.action, "columns": {} });
+        let found = self.rows.entry(key(row, target)).or_insert_with(fresh);
+        if found["action"] != row.action.as_str() {
+            *found = fresh();
+        }
+        found["columns"][column] = cell;
+        let text = serde_json::to_string_pretty(&self.rows).expect("JSON can be written");
+        fs::write(&self.path, text + "\n").expect("the record can be written");
+    }
+
+    fn table(&self) -> String {
+        let mut text = String::from(HEAD);
+        let columns: Vec<&str> = ["rebuild", "all", "other-platform"]
+            .into_iter()
+            .chain(FACTORS)
+            .collect();
+        writeln!(text, "| | {} |", columns.join(" | ")).expect("a string takes all");
+        writeln!(text, "|---|{}", "---|".repeat(columns.len())).expect("a string takes all");
+        for (row, found) in &self.rows {
+            let cells: Vec<_> = columns
+                .iter()
+                .map(|it| cell(&found["columns"][*it]))
+                .collect();
+            writeln!(text, "| {row} | {} |", cells.join(" | ")).expect("a string takes all");
+        }
+        text
+    }
+}
+
+fn key(row: &Row, target: &str) -> String {
+    format!("{} ({target})", row.name)
+}
+
+/// The result, and the builder's CPU minutes.
+fn cell(found: &Value) -> String {
+    match found["result"].as_str() {
+        None => "–".to_owned(),
+        Some(result) => {
+            let minutes = found["cpu_s"].as_f64().unwrap_or_default() / 60.0;
+            format!("{result}, {minutes:.1}")
+        }
+    }
+}
+
+const HEAD: &str = "\
+# What was proved of minsys
+
+Made by `cargo run --release --package kiln-checks --bin proof`, which goes on where
+it was ended; the whole record, with what could not be varied and why, is
+[proof.json](proof.json). Each cell: what building again came to beside what is
+stored, and the CPU minutes of the builder. `all` varies every factor of
+[verify.md](verify.md) in one build; `other-platform` builds on the emulated build
+platform. `–` was not done: nothing counts as verified that was not built again.
+
+";
