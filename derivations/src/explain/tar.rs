@@ -122,8 +122,11 @@ pub(super) mod tests {
         header
     }
 
-    /// An archive of members, each with what is changed in its header.
-    pub fn archive(members: &[(&str, &[u8], &dyn Fn(&mut Header))]) -> Vec<u8> {
+    /// A name, a content, and what is changed in the header.
+    pub type Made<'m> = (&'m str, &'m [u8], &'m dyn Fn(&mut Header));
+
+    /// An archive of members.
+    pub fn archive(members: &[Made<'_>]) -> Vec<u8> {
         let mut builder = Builder::new(Vec::new());
         for (name, content, change) in members {
             let mut header = header(content.len());
