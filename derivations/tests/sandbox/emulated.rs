@@ -110,7 +110,10 @@ fn refused_system_calls_are_refused_to_emulated_programs() {
     let script = "my @calls = split / /, $ENV{CALLS}; my $tried = 0;
         while (my ($name, $number) = splice @calls, 0, 2) {
             $tried++;
-            print \"$name: ok\\n\" if syscall($number, 0, 0, 0, 0, 0) >= 0;
+            my $pid = fork() // die; # some crash the emulator itself
+            exit(syscall($number, 0, 0, 0, 0, 0) >= 0 ? 9 : 0) if !$pid;
+            waitpid $pid, 0;
+            print \"$name: ok\\n\" if $? >> 8 == 9;
         }
         print \"tried: $tried\\n\";";
     let log = Kiln::emulated("exec perl -e \"$SCRIPT\"")
