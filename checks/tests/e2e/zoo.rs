@@ -69,6 +69,14 @@ const ZOO: &[Plant] = &[
         "seq 8 | xargs -P \"$KILN_JOBS\" -n 1 sh -c 'echo $0 > $0.part'; cat ?.part > /out/x", &[]),
 ];
 
+/// What is built from something that is not reproducible, and itself is.
+const AFTER: &str = r#"
+[package.zoo-after]
+root      = "base"
+materials = ["zoo-epoch"]
+command   = ["/bin/sh", "-euc", "cp /in/zoo-epoch/x /out/copy"]
+"#;
+
 /// A project with the zoo in it; a name there is `zoo-NAME`.
 fn zoo() -> (kiln_checks::Scratch, Project) {
     let (scratch, project) = project();
@@ -95,6 +103,7 @@ fn zoo() -> (kiln_checks::Scratch, Project) {
         )
         .expect("a string takes it");
     }
+    recipe.push_str(AFTER);
     project.write("derivations/recipes/zoo/recipe.toml", &recipe);
     (scratch, project)
 }
@@ -156,23 +165,67 @@ fn found(verified: &Value) -> BTreeMap<String, (String, BTreeSet<String>)> {
 
 #[test]
 fn a_recorded_date_is_told_with_file_and_clock() {
-    let (_scratch, project) = zoo();
+    let (scratch, project) = zoo();
     let kiln = || shared().kiln(project.directory()).args(["--quiet"]);
     let name = "zoo-timestamp";
     kiln().args(["build", "--no-result", name]).succeed();
+    let kept = scratch.join("kept");
     let Outcome { stdout, stderr, .. } = kiln()
-        .args(["verify", "--rebuild", name])
+        .args(["verify", "--rebuild", name, "--keep"])
+        .args([&kept])
         .run()
         .expect_status(5);
+    let said = "zoo-timestamp";
     assert!(
-        stderr.contains("zoo-timestamp") && stderr.contains("not reproducible"),
+        stderr.contains(said) && stderr.contains("not reproducible"),
         "{stderr}"
     );
-    assert!(stdout.contains("cause: clock"), "{stdout}");
-    assert!(
-        stdout.contains("SOURCE_DATE_EPOCH"),
-        "what mends it: {stdout}"
-    );
-    let names_file = |line: &str| line.trim_start().starts_with("x:") || line.contains(" x");
-    assert!(stdout.lines().any(names_file), "names the file: {stdout}");
+    for words in ["cause: clock", "SOURCE_DATE_EPOCH", "x, line 1"] {
+        assert!(stdout.contains(words), "no `{words}` in {stdout}");
+    }
+    let trees = std::fs::read_dir(&kept).expect("it was made").next();
+    let trees = trees.expect("a directory").expect("readable").path();
+    let read = |tree: &str| std::fs::read_to_string(trees.join(tree).join("x")).expect("kept");
+    assert_ne!(read("expected"), read("got"));
+}
+
+#[test]
+fn what_follows_from_a_difference_is_not_blamed() {
+    let (_scratch, project) = zoo();
+    let kiln = || shared().kiln(project.directory()).args(["--quiet"]);
+    let name = "zoo-after";
+    kiln().args(["build", "--no-result", name]).succeed();
+    let verify = [
+        "verify",
+        "--rebuild",
+        "--closure",
+        "--offline",
+        "--json",
+        name,
+    ];
+    let verified = kiln().args(verify).run().expect_status(5).json();
+    let first = verified["first_difference"].as_str().expect("a name");
+    assert!(first.starts_with("zoo-epoch"), "{first}");
+    // It ends there: what was not built again is not verified.
+    let outcomes = outcomes(&verified);
+    assert_eq!(outcomes["zoo-epoch"], "differs");
+    assert_eq!(outcomes["zoo-after"], "not-built");
+
+    let all = [&verify[..], &["--keep-going"]].concat();
+    let verified = kiln().args(all).run().expect_status(5).json();
+    assert_eq!(verified["differ"], 1, "{verified}");
+    let outcomes = self::outcomes(&verified);
+    assert_eq!(outcomes["zoo-epoch"], "differs");
+    assert_eq!(outcomes["zoo-after"], "same");
+    // Downloads were not done again, and so are not counted as verified.
+    assert_ne!(verified["not_built"], 0);
+}
+
+fn outcomes(verified: &Value) -> BTreeMap<String, String> {
+    let rebuilt = verified["rebuilt"].as_array().expect("a list");
+    let text = |value: &Value| value.as_str().expect("a string").to_owned();
+    rebuilt
+        .iter()
+        .map(|one| (text(&one["name"]), text(&one["outcome"])))
+        .collect()
 }
