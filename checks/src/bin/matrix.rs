@@ -4,7 +4,8 @@
 //! cargo run --package kiln-checks --bin matrix -- --store DIR [--to FILE]
 //! ```
 //!
-//! For both targets, each in stores of its own below DIR that have to be empty:
+//! For both targets, each in stores of its own below DIR. If it was ended it may
+//! be started again: a store that is there is gone on with, and its row says so.
 //!
 //! 1. `kiln boot minsys` as root, then a second `kiln build minsys`.
 //! 2. The same as an ordinary user elsewhere ([`Kiln::elsewhere`]) with other
@@ -75,9 +76,6 @@ impl Matrix {
             chown(path, Some(uid), Some(uid)).expect("root may");
         }
         let (root, user) = (root.join(target), user.join(target));
-        for store in [&root, &user] {
-            assert!(!store.exists(), "{} is not empty", store.display());
-        }
         let scratch = Scratch::of_user();
         Self {
             target,
@@ -113,23 +111,23 @@ impl Matrix {
     }
 
     fn boot_from_empty(&self, table: &mut String, who: &str, kiln: Kiln) -> Events {
-        let jobs: &[&str] = match who {
-            "user" => &["--jobs", "2", "--cores", "1"],
-            _ => &[],
+        let (store, jobs): (_, &[&str]) = match who {
+            "user" => (&self.user, &["--jobs", "2", "--cores", "1"]),
+            _ => (&self.root, &[]),
+        };
+        let what = match store.exists() {
+            true => "boot, going on",
+            false => "boot from an empty store",
         };
         let run = kiln.args(self.words("boot")).args(jobs);
-        let run = run.stdin("uname -m\n").succeed();
+        let log = store.with_extension("events");
+        let run = run.stdin("uname -m\n").events(&log).succeed();
         let mut lines = run.stdout.lines();
         let answer = lines.any(|line| line.trim() == self.target);
         assert!(answer, "the guest did not answer:\n{}", run.stdout);
-        self.row(
-            table,
-            "boot from an empty store",
-            who,
-            &run,
-            "answers `uname -m`",
-        );
-        run.events
+        self.row(table, what, who, &run, "answers `uname -m`");
+        // All that was ever built into it, also before it was ended.
+        Events::read(&log)
     }
 
     fn build_again(&self, table: &mut String) {
@@ -194,7 +192,8 @@ impl Matrix {
     }
 
     fn row(&self, table: &mut String, what: &str, who: &str, run: &Outcome, outcome: &str) {
-        let end = run.events.end();
+        // What follows it is of the roots that kiln runs programs from.
+        let end = run.events.of_kind("end").last().expect("it ends");
         let number = |key: &str| end[key].as_u64().unwrap_or_default();
         let (wall_s, cpu_s) = (run.wall.as_secs_f64(), run.cpu.as_secs_f64());
         let fetched_mb = number("fetched_bytes") / 1_000_000;
