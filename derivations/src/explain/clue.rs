@@ -34,7 +34,7 @@ pub enum Clue {
         /// How the other side is sorted.
         got: Sorting,
     },
-    /// The field holds when a file was changed, read or made.
+    /// The field holds a time, such as when a file was changed.
     ModTime,
     /// The field holds the owner or the group of a file.
     Owner,

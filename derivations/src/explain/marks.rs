@@ -9,6 +9,10 @@ use super::look::Pair;
 use super::order::{self, differing};
 use super::time::{self, Spot, Window, Windows};
 
+/// Marks that are told of one difference.
+const MAX_CLUES: usize = 4;
+/// Words of one difference in which marks are looked for.
+const MAX_WORDS: usize = 64;
 /// The longest word that is looked at.
 const MAX_WORD_BYTES: usize = 512;
 
@@ -26,10 +30,48 @@ pub(super) fn clues_near(
     windows: &Windows,
 ) -> Vec<Clue> {
     let spot = |bytes, near| Spot { bytes, near };
+    let mut found = Vec::new();
     let (expected, got) = (spot(pair.expected, expected), spot(pair.got, got));
-    if let Some(clue) = time::clue(&expected, &got, windows) {
-        return vec![clue];
+    collect(&mut found, &expected, &got, windows);
+    found
+}
+
+/// One time, what is before and after it, and what their words tell.
+fn collect(found: &mut Vec<Clue>, expected: &Spot<'_>, got: &Spot<'_>, windows: &Windows) {
+    if found.len() >= MAX_CLUES || (expected.near.is_empty() && got.near.is_empty()) {
+        return;
     }
+    if let Some(time) = time::clue(expected, got, windows) {
+        if !add(found, time.clue) {
+            return;
+        }
+        let parts = [
+            (expected.before(&time.expected), got.before(&time.got)),
+            (expected.after(&time.expected), got.after(&time.got)),
+        ];
+        for (a, b) in &parts {
+            if !a.near.is_empty() && !b.near.is_empty() {
+                collect(found, a, b, windows);
+            }
+        }
+    } else if let Some(clue) = mark(expected, got) {
+        add(found, clue);
+    } else {
+        by_word(found, expected, got);
+    }
+}
+
+/// Says whether it is a new one.
+fn add(found: &mut Vec<Clue>, clue: Clue) -> bool {
+    let new = found.len() < MAX_CLUES && !found.contains(&clue);
+    if new {
+        found.push(clue);
+    }
+    new
+}
+
+/// The first mark of all kinds but times.
+fn mark(expected: &Spot<'_>, got: &Spot<'_>) -> Option<Clue> {
     let kinds = [
         temporary_name,
         uuid,
@@ -41,8 +83,33 @@ pub(super) fn clues_near(
         pointer,
         random_bytes,
     ];
-    let found = kinds.iter().find_map(|kind| kind(&expected, &got));
-    found.into_iter().collect()
+    kinds.iter().find_map(|kind| kind(expected, got))
+}
+
+/// Where several words differ, each of them; the nth belongs to the nth.
+fn by_word(found: &mut Vec<Clue>, expected: &Spot<'_>, got: &Spot<'_>) {
+    let pairs = whole_words(expected).zip(whole_words(got)).take(MAX_WORDS);
+    for (a, b) in pairs.filter(|(a, b)| a != b) {
+        let [left, right] = differing(a, b);
+        let spot = |bytes, near| Spot { bytes, near };
+        if let Some(clue) = mark(&spot(a, left), &spot(b, right)) {
+            add(found, clue);
+        }
+    }
+}
+
+/// The words that the difference touches: what is between blanks and NULs.
+fn whole_words<'a>(spot: &Spot<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let ends = |b: &u8| b.is_ascii_whitespace() || *b == 0;
+    let end = spot.near.end.min(spot.bytes.len());
+    let start = spot.near.start.min(end);
+    let before = spot.bytes[..start].iter().rposition(ends);
+    let after = spot.bytes[end..].iter().position(ends);
+    let start = before.map_or(0, |at| at + 1);
+    let words = &spot.bytes[start..after.map_or(spot.bytes.len(), |at| end + at)];
+    words
+        .split(move |b| ends(b))
+        .filter(|word| !word.is_empty())
 }
 
 /// What the name of a file tells that only one side has.
@@ -83,7 +150,7 @@ fn words<'a>(
     is: impl Fn(u8) -> bool,
 ) -> Option<(&'a [u8], &'a [u8])> {
     let (a, b) = (grow(expected, &is), grow(got, &is));
-    (!a.is_empty() && !b.is_empty()).then_some((a, b))
+    (!a.is_empty() && !b.is_empty() && a != b).then_some((a, b))
 }
 
 fn is_path_byte(byte: u8) -> bool {
@@ -351,6 +418,35 @@ mod tests {
             &[0x91, 0x02, 0xf3, 0x84, 0xe5, 0x16, 0x97, 0xc8],
             &[0x13, 0xa4, 0xb5, 0xd6, 0x07, 0xe8, 0x29, 0x3a],
             random("bytes"),
+        );
+    }
+
+    #[test]
+    fn tells_all_marks_of_one_difference() {
+        let windows = super::super::fixture::windows();
+        let of = |expected, got| clues(Pair { expected, got }, &windows);
+        let found = of(
+            &b"at Sat Nov 21 15:30:01 2026 in /build/one by pid 17 now"[..],
+            &b"at Sun Nov 22 15:30:02 2026 in /build/two-b by pid 171 now"[..],
+        );
+        let [
+            Clue::TimeOfBuild { .. },
+            Clue::Path { expected, got },
+            Clue::Number { .. },
+        ] = &found[..]
+        else {
+            panic!("{found:?}")
+        };
+        assert_eq!((&**expected, &**got), ("/build/one", "/build/two-b"));
+
+        // A table of strings, as debuggers read them.
+        let found = of(
+            &b"/build/one/a.c\0/build/one\0/usr/include\0"[..],
+            &b"/build/two-b/a.c\0/build/two-b\0/usr/include\0"[..],
+        );
+        assert!(
+            matches!(found[..], [Clue::Path { .. }, Clue::Path { .. }]),
+            "{found:?}"
         );
     }
 

@@ -120,7 +120,7 @@ impl fmt::Display for Clue {
             Self::OtherOrder { of, expected, got } => {
                 write!(f, "the same {of} in another order: {expected} / {got}")
             }
-            Self::ModTime => f.write_str("the time of a file"),
+            Self::ModTime => f.write_str("the field holds a time"),
             Self::Owner => f.write_str("the owner of a file"),
             Self::Mode => f.write_str("the permissions of a file"),
             Self::Inode => f.write_str("the number that a file system gave a file"),

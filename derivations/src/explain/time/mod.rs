@@ -42,6 +42,25 @@ pub(super) struct Spot<'a> {
     pub near: Range<usize>,
 }
 
+impl<'a> Spot<'a> {
+    /// What of the difference is before `range`.
+    pub fn before(&self, range: &Range<usize>) -> Self {
+        self.at(self.near.start..self.near.end.min(range.start))
+    }
+
+    /// What of the difference is after `range`.
+    pub fn after(&self, range: &Range<usize>) -> Self {
+        self.at(self.near.start.max(range.end)..self.near.end)
+    }
+
+    fn at(&self, near: Range<usize>) -> Self {
+        Self {
+            bytes: self.bytes,
+            near: near.start.min(near.end)..near.end,
+        }
+    }
+}
+
 /// What a text or a number says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
@@ -117,7 +136,7 @@ impl Window {
 }
 
 /// The clock's mark, or times at least, if there are some in both.
-pub(super) fn clue(expected: &Spot<'_>, got: &Spot<'_>, windows: &Windows) -> Option<Clue> {
+pub(super) fn clue(expected: &Spot<'_>, got: &Spot<'_>, windows: &Windows) -> Option<Mark> {
     let unknown = windows.expected.is_none() && windows.got.is_none();
     let (left, right) = match unknown {
         true => (text::find(expected), text::find(got)),
@@ -145,18 +164,38 @@ pub(super) fn clue(expected: &Spot<'_>, got: &Spot<'_>, windows: &Windows) -> Op
         _ => readable(&spot.bytes[found.range.clone()]),
     };
     if let Some((e, g)) = pairs().find(|(e, g)| is_of_build(e.when, g.when, windows)) {
-        return Some(Clue::TimeOfBuild {
+        let clue = Clue::TimeOfBuild {
             form: g.form.to_owned(),
             expected: show(e, expected),
             got: show(g, got),
-        });
+        };
+        return Some(Mark::new(clue, e, g));
     }
     let (e, g) = pairs().find(|(e, g)| e.certain && g.certain && e.when != g.when)?;
-    Some(Clue::Times {
+    let clue = Clue::Times {
         form: g.form.to_owned(),
         expected: show(e, expected),
         got: show(g, got),
-    })
+    };
+    Some(Mark::new(clue, e, g))
+}
+
+/// A clue, and where on both sides it stands.
+#[derive(Debug)]
+pub(super) struct Mark {
+    pub clue: Clue,
+    pub expected: Range<usize>,
+    pub got: Range<usize>,
+}
+
+impl Mark {
+    fn new(clue: Clue, expected: &Found, got: &Found) -> Self {
+        Self {
+            clue,
+            expected: expected.range.clone(),
+            got: got.range.clone(),
+        }
+    }
 }
 
 /// Whether the two times begin at the same distance from the difference; texts

@@ -33,7 +33,7 @@ fn spots<'a>(expected: &'a [u8], got: &'a [u8]) -> (Spot<'a>, Spot<'a>) {
 
 fn clue_of(expected: &[u8], got: &[u8], windows: &Windows) -> Option<Clue> {
     let (left, right) = spots(expected, got);
-    clue(&left, &right, windows)
+    clue(&left, &right, windows).map(|mark| mark.clue)
 }
 
 #[track_caller]
