@@ -120,7 +120,8 @@ fn refused_system_calls_are_refused_to_emulated_programs() {
         .with("SCRIPT", script)
         .with("CALLS", &calls.join(" "))
         .succeed();
-    assert_eq!(log, format!("tried: {}\n", calls.len()));
+    assert_all_refused(&log);
+    assert!(log.ends_with(&format!("tried: {}\n", calls.len())), "{log}");
 }
 
 /// The attack: write to the emulator through `/proc`, for every later build.
@@ -133,7 +134,7 @@ fn the_emulator_cannot_be_changed() {
         .unwrap();
     let before = fs::read(&program.interpreter).unwrap();
     let kiln = Kiln::emulated(
-        "sleep 9 & for exe in /proc/[0-9]*/exe; do
+        "sleep 250 & for exe in /proc/[0-9]*/exe; do
             chmod 777 $exe 2>&-; (printf x > $exe) 2>&- && echo \"$exe: ok\"
             (printf x >> $exe) 2>&- && echo \"$exe: ok\"
             tries=$((tries + 1))
