@@ -8,6 +8,10 @@ use std::path::PathBuf;
 
 use super::request::MountPoint;
 
+/// The step that fails where the clocks cannot be moved: there are no time
+/// namespaces, or only bubblewrap may make namespaces.
+pub const MOVING_THE_CLOCKS: &str = "moving the clocks";
+
 /// Departures from the contract; the default is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Variation {

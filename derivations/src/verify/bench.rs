@@ -13,6 +13,7 @@ use crate::build::{Built, Job, exec};
 use crate::derivation::Builder;
 use crate::explain::Window;
 use crate::realise::world::Machine;
+use crate::sandbox::variation::MOVING_THE_CLOCKS;
 
 /// One derivation, ready to be built again.
 pub(super) struct Bench<'a> {
@@ -46,9 +47,18 @@ impl Bench<'_> {
                 .build_without_script(self.job, &overlay, self.site.store());
         };
         let host = self.machine.host(exec.platform)?;
-        let setting = self.site.setting(exec, host.cores, varied, held);
         let _pressure = Pressure::start(varied);
-        exec::build_in(&host, self.job, exec, &setting)
+        let build = || {
+            let setting = self.site.setting(exec, host.cores, varied, held);
+            exec::build_in(&host, self.job, exec, &setting)
+        };
+        match build() {
+            Err(error) if error.message.contains(MOVING_THE_CLOCKS) => {
+                self.site.cannot_move_clocks();
+                build()
+            }
+            built => built,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_store::error::StoreError;
 use kiln_store::hash::TreeId;
@@ -44,6 +45,8 @@ pub struct Site {
     other_disk: Result<OtherDisk, String>,
     random: PathBuf,
     processors: Vec<usize>,
+    /// It was tried, and there are no time namespaces for kiln.
+    clocks_stay: AtomicBool,
 }
 
 /// A store on a file system of another type, removed when dropped.
@@ -94,6 +97,7 @@ impl Site {
             other_disk: other_disk(&offers, &options),
             random,
             processors: allowed_processors(),
+            clocks_stay: AtomicBool::new(false),
             offers,
         })
     }
@@ -122,10 +126,18 @@ impl Site {
             Factor::Processors if self.processors.len() < 2 => {
                 Err("this machine has only one processor to run on".to_owned())
             }
+            Factor::Clock if self.clocks_stay.load(Ordering::Relaxed) => {
+                self.offers.clock.clone().map(|_| ())
+            }
             Factor::DirectoryOrder => self.room(objects, job, true),
             Factor::FileSystem => self.room(objects, job, false),
             _ => Ok(()),
         }
+    }
+
+    /// Time namespaces were tried, and refused.
+    pub(super) fn cannot_move_clocks(&self) {
+        self.clocks_stay.store(true, Ordering::Relaxed);
     }
 
     /// Whether a factor can be held still; if not, why.
@@ -139,10 +151,7 @@ impl Site {
     /// How a factor is varied on this machine.
     pub fn how(&self, factor: Factor) -> String {
         match (factor, &self.other_disk) {
-            (Factor::Clock, _) if self.offers.clock.is_err() => format!(
-                "a time namespace, so that the machine seems to be up longer; the time of day only passes ({})",
-                self.offers.clock.as_ref().err().map_or("", String::as_str)
-            ),
+            (Factor::Clock, _) => self.how_clocks_move(),
             (Factor::Locale, _) if self.offers.locale.is_err() => format!(
                 "LC_ALL=C.UTF-8, which differs in characters but not in sorting ({})",
                 self.offers.locale.as_ref().err().map_or("", String::as_str)
@@ -152,6 +161,18 @@ impl Site {
             }
             _ => factor.how().to_owned(),
         }
+    }
+
+    fn how_clocks_move(&self) -> String {
+        let day = match &self.offers.clock {
+            Ok(_) => "libfaketime's clock eleven years ahead".to_owned(),
+            Err(why) => format!("the time of day only passes ({why})"),
+        };
+        let since_start = match self.clocks_stay.load(Ordering::Relaxed) {
+            false => "a time namespace, in which the machine was started forty days earlier",
+            true => "no time namespace (this host gives kiln none)",
+        };
+        format!("{day}, and {since_start}")
     }
 
     /// The setting in which `varied` is unlike an ordinary build, and `held` is
@@ -280,7 +301,8 @@ impl Site {
         environment: &mut BTreeMap<String, String>,
         exec: &Exec,
     ) {
-        variation.uptime_ahead_s = Some(UPTIME_AHEAD_S);
+        let stay = self.clocks_stay.load(Ordering::Relaxed);
+        variation.uptime_ahead_s = (!stay).then_some(UPTIME_AHEAD_S);
         // Files keep the times that the kernel gives them: those of inputs are
         // the contract's.
         let times = [("FAKETIME", "+4018d"), ("NO_FAKE_STAT", "1")];

@@ -9,6 +9,7 @@ use libc::{c_int, c_long, c_void};
 use super::super::emulation::step;
 use super::{Emulation, Maps, Plan, Processors, Report};
 use crate::sandbox::request::HostUser;
+use crate::sandbox::variation::MOVING_THE_CLOCKS;
 
 /// The step of writing the id maps.
 pub(in crate::sandbox) const MAPPING: &str = "mapping ids";
@@ -128,8 +129,9 @@ unsafe fn vary(plan: &Plan) -> Result<(), Failed> {
         if let Some(clocks) = &plan.clocks {
             // It is bubblewrap that enters it, by execve.
             let flags = libc::CLONE_NEWTIME as c_long;
-            call("moving the clocks", libc::SYS_unshare, [flags])?;
-            write_file(c"/proc/self/timens_offsets", clocks)?;
+            call(MOVING_THE_CLOCKS, libc::SYS_unshare, [flags])?;
+            let written = write_file(c"/proc/self/timens_offsets", clocks);
+            written.map_err(|(_, errno)| (MOVING_THE_CLOCKS, errno))?;
         }
         if let Some(processors) = &plan.processors {
             let (bytes, set) = (size_of::<Processors>() as c_long, processors.as_ptr());
