@@ -439,6 +439,14 @@ mod tests {
         };
         assert_eq!((&**expected, &**got), ("/build/one", "/build/two-b"));
 
+        // The time itself is no number.
+        let found = of(
+            &b"\x01Nov 21 2026 15:30:01\0/build/one/a.c\0"[..],
+            &b"\x01Nov 22 2026 15:30:07\0/build/two/a.c\0"[..],
+        );
+        let told = matches!(found[..], [Clue::TimeOfBuild { .. }, Clue::Path { .. }]);
+        assert!(told, "{found:?}");
+
         // A table of strings, as debuggers read them.
         let found = of(
             &b"/build/one/a.c\0/build/one\0/usr/include\0"[..],

@@ -42,21 +42,22 @@ pub(super) struct Spot<'a> {
     pub near: Range<usize>,
 }
 
-impl<'a> Spot<'a> {
-    /// What of the difference is before `range`.
+impl Spot<'_> {
+    /// The bytes before `range`, and what of the difference is there.
     pub fn before(&self, range: &Range<usize>) -> Self {
-        self.at(self.near.start..self.near.end.min(range.start))
-    }
-
-    /// What of the difference is after `range`.
-    pub fn after(&self, range: &Range<usize>) -> Self {
-        self.at(self.near.start.max(range.end)..self.near.end)
-    }
-
-    fn at(&self, near: Range<usize>) -> Self {
+        let end = self.near.end.min(range.start);
         Self {
-            bytes: self.bytes,
-            near: near.start.min(near.end)..near.end,
+            bytes: &self.bytes[..range.start],
+            near: self.near.start.min(end)..end,
+        }
+    }
+
+    /// The bytes after `range`, and what of the difference is there.
+    pub fn after(&self, range: &Range<usize>) -> Self {
+        let from = |at: usize| at.saturating_sub(range.end);
+        Self {
+            bytes: &self.bytes[range.end..],
+            near: from(self.near.start)..from(self.near.end),
         }
     }
 }
