@@ -31,14 +31,14 @@ fn cancelling_kills_everything_at_once() {
 #[test]
 fn what_is_left_behind_does_not_change_the_exit() {
     for pause_ms in 0..25 {
-        let script = format!("sleep 60 & sleep 0.{pause_ms:03}; exit 5");
+        let script = format!("sleep 600 & sleep 0.{pause_ms:03}; exit 5");
         let start = Instant::now();
         assert_eq!(
             Kiln::script(&script).run().outcome.exit,
             Exit::Code(5),
             "{pause_ms}"
         );
-        assert!(start.elapsed() < Duration::from_secs(10));
+        assert!(start.elapsed() < Duration::from_secs(300), "it waited for the rest");
     }
 }
 
