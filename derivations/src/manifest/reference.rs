@@ -25,12 +25,14 @@ pub enum Kind {
     Seed,
     /// `[format.X]`.
     Format,
+    /// `[variant.X]`.
+    Variant,
 }
 
 impl Kind {
     /// All kinds, in the order in which a name on the command line is looked
     /// up.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Image,
         Kind::Rootfs,
         Kind::Package,
@@ -38,6 +40,17 @@ impl Kind {
         Kind::Source,
         Kind::Seed,
         Kind::Format,
+        Kind::Variant,
+    ];
+
+    /// The kinds that can be built by themselves, in the same order.
+    pub const BUILT: [Kind; 6] = [
+        Kind::Image,
+        Kind::Rootfs,
+        Kind::Package,
+        Kind::Compose,
+        Kind::Source,
+        Kind::Seed,
     ];
 
     /// As the name of its table.
@@ -50,6 +63,7 @@ impl Kind {
             Kind::Source => "source",
             Kind::Seed => "seed",
             Kind::Format => "format",
+            Kind::Variant => "variant",
         }
     }
 
@@ -78,6 +92,17 @@ pub(super) struct Found<'m> {
     pub(super) name: &'m At<String>,
     /// The output that is meant, if one is named.
     pub(super) output: Option<&'m str>,
+    /// Whether a variant put it in another's place.
+    pub(super) replaced: bool,
+}
+
+impl Found<'_> {
+    /// Whether both are the same entry.
+    pub(super) fn is(&self, other: &Found<'_>) -> bool {
+        std::ptr::eq(self.manifest, other.manifest)
+            && self.kind == other.kind
+            && self.name.value == other.name.value
+    }
 }
 
 /// The parts of a reference as written.
@@ -113,6 +138,7 @@ impl Manifest {
                 kind,
                 name,
                 output: parts.output,
+                replaced: false,
             })
     }
 
@@ -182,6 +208,7 @@ impl Manifest {
             Kind::Source => key(&self.sources, name),
             Kind::Seed => key(&self.seeds, name),
             Kind::Format => key(&self.formats, name),
+            Kind::Variant => key(&self.variants, name),
         }
     }
 
@@ -195,6 +222,7 @@ impl Manifest {
             Kind::Source => Box::new(self.sources.keys()),
             Kind::Seed => Box::new(self.seeds.keys()),
             Kind::Format => Box::new(self.formats.keys()),
+            Kind::Variant => Box::new(self.variants.keys()),
         }
     }
 }
