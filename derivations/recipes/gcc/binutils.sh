@@ -11,9 +11,8 @@ cd /build/o
     --disable-werror --disable-gdb --disable-gdbserver --disable-gprof --disable-gprofng \
     --disable-libdecnumber --disable-readline --disable-sim --without-debuginfod --without-msgpack \
     --without-system-zlib --without-zstd
-make -j"$KILN_JOBS" configure-host
-make -j"$KILN_JOBS"
-make install DESTDIR=/build/image
+build
+build install DESTDIR=/build/image
 
 mv /build/image/toolchain/* /out/
 rm -rf /out/include /out/lib /out/share

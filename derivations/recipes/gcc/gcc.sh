@@ -5,8 +5,7 @@
 triple=$KILN_TARGET-linux-musl
 
 # It compares a document with its source, both of which Debian took out.
-sed -i '/^s-tm-texi:/,/^$/{/^\t/d; s/^\(s-tm-texi:.*[^\\]\)$/\1\n\ttouch $@/}' /build/gcc/gcc/Makefile.in
-grep -A 2 '^s-tm-texi:' /build/gcc/gcc/Makefile.in
+sed -i '/^s-tm-texi: build/,/^$/{/^\t/d; s/^s-tm-texi:.*/&\n\ttouch $@/}' /build/gcc/gcc/Makefile.in
 
 mkdir /build/o
 cd /build/o
@@ -19,10 +18,8 @@ cd /build/o
     --disable-bootstrap --disable-libatomic --disable-libcc1 --disable-libgomp --disable-libitm \
     --disable-libquadmath --disable-libsanitizer --disable-libssp --disable-libstdcxx --disable-libvtv \
     --disable-lto --disable-multilib --disable-nls --disable-plugin --disable-shared --disable-werror
-make -j"$KILN_JOBS" all-gcc
-# -fPIC: also for shared objects, as the other toolchain's runtime.
-make -j"$KILN_JOBS" CFLAGS_FOR_TARGET='-O2 -fPIC' all-target-libgcc
-make install-gcc install-target-libgcc DESTDIR=/build/image
+build all-gcc all-target-libgcc
+build install-gcc install-target-libgcc DESTDIR=/build/image
 
 # The runtime goes into the sysroot, where this compiler looks too.
 mkdir -p /out/out /out/libgcc/usr/lib

@@ -8,5 +8,5 @@ export CC=clang CXX=clang++ AR=llvm-ar NM=llvm-nm RANLIB=llvm-ranlib STRIP=llvm-
 export CFLAGS='-O2 -g0 -w' CXXFLAGS='-O2 -g0 -w'
 # --static is libtool's word for -static, which it keeps for its own libraries.
 export LDFLAGS='-static --static -s'
-# Documents: neither needed nor wholly there in Debian's archives.
-export MAKEINFO=true
+# make without documents, which Debian's archives do not hold as a whole.
+build() { make -j"$KILN_JOBS" MAKEINFO=true "$@"; }

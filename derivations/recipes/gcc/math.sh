@@ -18,8 +18,8 @@ library() {
     # All equally old again: what is newer calls for autoconf.
     find . -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
     ./configure --build="$host" --host="$host" --prefix="$prefix" --disable-shared --with-pic "$@"
-    make -j"$KILN_JOBS"
-    make install DESTDIR=/build/image
+    build
+    build install DESTDIR=/build/image
     # Libtool's notes name the place where nothing is yet.
     rm -f /build/image"$prefix"/lib/*.la
 }

@@ -42,7 +42,7 @@ pub(super) fn parse_file(file: FileId, text: &str) -> (Document, Vec<Problem>) {
 }
 
 /// The keys of the top level.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "boot-check",
     "compose",
     "emulator",
@@ -57,6 +57,7 @@ const KINDS: [&str; 14] = [
     "seed",
     "source",
     "template",
+    "variant",
 ];
 
 struct Reader {
@@ -84,6 +85,7 @@ impl Reader {
                 "rootfs" => document.rootfs = self.table(value),
                 "image" => document.image = self.table(value),
                 "format" => document.format = self.table(value),
+                "variant" => document.variant = self.table(value),
                 "boot-check" => document.boot_check = self.table(value),
                 other => self.problems.push(
                     Problem::at(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{MATERIALS, uses};
+use super::{runtime, uses};
 use crate::derivation::Target;
 use crate::manifest::assemble::Manifest;
 use crate::manifest::problem::Problem;
@@ -121,11 +121,9 @@ impl Walk<'_> {
             to,
             hops: hops.clone(),
         });
-        if found.kind == Kind::Package
-            && let Some(package) = self.manifest.package_for(found.name, Some(self.target))
-        {
-            for text in package.runtime.iter().flatten() {
-                self.add(edges, (found.name, &hops), text, &MATERIALS);
+        if found.kind == Kind::Package {
+            for used in runtime(self.manifest, found.name, Some(self.target)) {
+                self.add(edges, (found.name, &hops), &used.text, used.kinds);
             }
         }
     }

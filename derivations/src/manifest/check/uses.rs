@@ -6,7 +6,7 @@ use crate::derivation::Target;
 use crate::manifest::assemble::Manifest;
 use crate::manifest::reference::Kind;
 use crate::manifest::schema::{Image, Package};
-use crate::manifest::span::At;
+use crate::manifest::span::{At, Span};
 
 /// A reference, and the kinds that it may be to.
 pub(in crate::manifest) struct Use {
@@ -22,11 +22,14 @@ pub(in crate::manifest) fn uses(
     name: &str,
     target: Option<Target>,
 ) -> Vec<Use> {
-    let mut uses = Uses(Vec::new());
+    let mut uses = Uses {
+        manifest,
+        all: Vec::new(),
+    };
     match kind {
         Kind::Package => {
             let package = manifest.package_for(name, target).unwrap_or_default();
-            uses.package(manifest, &package);
+            uses.package(&package);
         }
         Kind::Compose => {
             let compose = manifest.composes.get(name);
@@ -39,7 +42,7 @@ pub(in crate::manifest) fn uses(
         }
         Kind::Image => {
             let image = target.and_then(|target| manifest.image_for(name, target));
-            uses.image(manifest, &image.unwrap_or_default());
+            uses.image(&image.unwrap_or_default());
         }
         Kind::Format => {
             if let Some(format) = manifest.formats.get(name) {
@@ -49,42 +52,64 @@ pub(in crate::manifest) fn uses(
         }
         Kind::Source | Kind::Seed | Kind::Variant => {}
     }
-    uses.0
+    uses.all
 }
 
-struct Uses(Vec<Use>);
+struct Uses<'m> {
+    manifest: &'m Manifest,
+    all: Vec<Use>,
+}
 
-impl Uses {
+impl Uses<'_> {
     fn add<'a>(&mut self, texts: impl IntoIterator<Item = &'a At<String>>, kinds: &'static [Kind]) {
-        let texts = texts.into_iter().cloned();
-        self.0.extend(texts.map(|text| Use { text, kinds }));
+        for text in texts {
+            self.all.push(Use {
+                text: text.clone(),
+                kinds,
+            });
+            let found = self.manifest.look_up(text, kinds);
+            if let Some(found) = found.filter(|found| found.import.is_none())
+                && let Some(variant) = found.variant
+            {
+                self.puts_in(text.span, variant);
+            }
+        }
     }
 
-    fn package(&mut self, manifest: &Manifest, package: &Package) {
+    fn package(&mut self, package: &Package) {
         self.add(&package.root, &ROOTS);
         self.add(package.tools.iter().flatten(), &TOOLS);
         self.add(package.materials.iter().flatten(), &MATERIALS);
         let inputs = package.inputs.iter().flat_map(|inputs| inputs.values());
         self.add(inputs, &MATERIALS);
-        self.variant(manifest, package.variant.as_ref());
+        self.variant(package.variant.as_ref());
     }
 
-    fn image(&mut self, manifest: &Manifest, image: &Image) {
+    fn image(&mut self, image: &Image) {
         self.add(&image.rootfs, &[Kind::Rootfs]);
         self.add(&image.kernel, &REPLACEABLE);
         self.add(image.formats.iter().flatten(), &[Kind::Format]);
-        self.variant(manifest, image.variant.as_ref());
+        self.variant(image.variant.as_ref());
     }
 
-    fn variant(&mut self, manifest: &Manifest, name: Option<&At<String>>) {
-        let found = name.and_then(|name| manifest.look_up(name, &[Kind::Variant]));
+    fn variant(&mut self, name: Option<&At<String>>) {
+        let Some(name) = name else { return };
+        let found = self.manifest.look_up(name, &[Kind::Variant]);
         // What is imported cannot refer back.
-        let own = found.filter(|found| found.import.is_none());
-        let variant = own.and_then(|found| manifest.variants.get(found.name));
-        self.add(
-            variant.iter().flat_map(|it| it.replace.values()),
-            &REPLACEABLE,
-        );
+        if let Some(found) = found.filter(|found| found.import.is_none()) {
+            self.puts_in(name.span, found.name);
+        }
+    }
+
+    /// All that the variant puts in is needed where it is asked for.
+    fn puts_in(&mut self, span: Span, variant: &str) {
+        let variant = self.manifest.variants.get(variant);
+        let texts = variant.into_iter().flat_map(|it| it.replace.values());
+        let kinds = &REPLACEABLE;
+        self.all.extend(texts.map(|text| Use {
+            text: At::new(text.value.clone(), span),
+            kinds,
+        }));
     }
 }
 
@@ -95,7 +120,10 @@ pub(in crate::manifest) fn runtime(
     target: Option<Target>,
 ) -> Vec<Use> {
     let package = manifest.package_for(name, target).unwrap_or_default();
-    let mut uses = Uses(Vec::new());
+    let mut uses = Uses {
+        manifest,
+        all: Vec::new(),
+    };
     uses.add(package.runtime.iter().flatten(), &MATERIALS);
-    uses.0
+    uses.all
 }

@@ -421,7 +421,9 @@ impl<'f> Evaluator<'f> {
         target: Target,
     ) -> Result<Root, EvaluateError> {
         let found = scope.manifest.look_up(&wanted.name, &Kind::BUILT);
-        let found = found.ok_or_else(|| unknown(&wanted.name, scope.manifest.names()))?;
+        let found =
+            found.ok_or_else(|| unknown(&wanted.name, names_like(scope.manifest, &wanted.name)))?;
+        let found = scope.varied(found)?;
         // A seed by itself is one to run something from.
         let wanted_for = match found.kind {
             Kind::Seed => For::BuildPlatform,
@@ -472,6 +474,23 @@ impl<'f> Evaluator<'f> {
             derivation,
             output,
         })
+    }
+}
+
+/// What `name` may have been meant to be: variants of what stands before its `@`,
+/// or any name.
+fn names_like(manifest: &Manifest, name: &str) -> Vec<String> {
+    let Some((entry, _)) = name.split_once('@') else {
+        return manifest.names();
+    };
+    match manifest.look_up(entry, &Kind::BUILT) {
+        Some(found) => {
+            let variants = found.manifest.keys(Kind::Variant);
+            variants
+                .map(|key| format!("{entry}@{}", key.value))
+                .collect()
+        }
+        None => manifest.names(),
     }
 }
 

@@ -56,9 +56,9 @@ impl<'m> Scope<'m> {
     /// Where the names inside what was found are looked up. What a variant puts
     /// in is itself built without it, or a compiler would need itself.
     pub(super) fn of(self, found: Found<'m>) -> Self {
-        let scope = match self.variant {
-            Some(variant) if found.replaced => Scope::new(variant.manifest, variant.lock),
-            _ => self,
+        let scope = match found.home {
+            Some((manifest, lock)) => Scope::new(manifest, lock),
+            None => self,
         };
         found.import.map_or(scope, |import| Scope {
             manifest: &import.manifest,
@@ -74,12 +74,13 @@ impl<'m> Scope<'m> {
         target: Option<Target>,
     ) -> Result<Self, EvaluateError> {
         let scope = self.of(found);
-        match asked(scope.manifest, found, target) {
+        match asked(found, target) {
             Some(text) => scope.in_variant(text),
             None => Ok(scope),
         }
     }
 
+    /// Names in the variant that `text` names.
     fn in_variant(self, text: &'m At<String>) -> Result<Self, EvaluateError> {
         let found = self.manifest.find(text, &[Kind::Variant]);
         let found = found.map_err(|problem| self.refuse(problem))?;
@@ -103,17 +104,22 @@ impl<'m> Scope<'m> {
         kinds: &[Kind],
     ) -> Result<Found<'m>, EvaluateError> {
         let found = self.manifest.find(text, kinds);
-        found
-            .map(|found| self.varied(found))
-            .map_err(|problem| self.refuse(problem))
+        self.varied(found.map_err(|problem| self.refuse(problem))?)
     }
 
-    /// What stands for `found` in this scope's variant.
-    pub(super) fn varied(self, found: Found<'m>) -> Found<'m> {
-        let instead = self.variant.and_then(|variant| variant.instead_of(found));
-        instead.map_or(found, |by| Found {
+    /// What stands for `found` in the variant that is named with it, or in this
+    /// scope's.
+    pub(super) fn varied(self, found: Found<'m>) -> Result<Found<'m>, EvaluateError> {
+        let variant = match found.variant {
+            Some(name) => self.of(found).in_variant(name)?.variant,
+            None => self.variant,
+        };
+        let Some((variant, by)) = variant.and_then(|it| Some((it, it.instead_of(found)?))) else {
+            return Ok(found);
+        };
+        Ok(Found {
             output: found.output,
-            replaced: true,
+            home: Some((variant.manifest, variant.lock)),
             ..by
         })
     }
@@ -164,13 +170,14 @@ impl<'m> Scope<'m> {
     }
 }
 
-/// The variant that an entry of `manifest` says it is built in.
-pub(super) fn asked<'m>(
-    manifest: &'m Manifest,
-    found: Found<'_>,
-    target: Option<Target>,
-) -> Option<&'m At<String>> {
+/// The variant that an entry is to be built in: the one that is named with it, or
+/// that it says itself.
+pub(super) fn asked<'m>(found: Found<'m>, target: Option<Target>) -> Option<&'m At<String>> {
+    let manifest = found.manifest;
     let name = found.name.value.as_str();
+    if found.variant.is_some() {
+        return found.variant;
+    }
     match found.kind {
         Kind::Package => {
             let package = manifest.packages.get(name)?;

@@ -207,7 +207,7 @@ impl Evaluator<'_> {
             });
         }
         let derivation = self.add(Derivation {
-            name: format!("image.{}", name.value),
+            name: scope.label(&format!("image.{}", name.value)),
             description: image.description.unwrap_or_default(),
             target: Some(target),
             executed_on: None,

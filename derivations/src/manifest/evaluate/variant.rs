@@ -22,18 +22,20 @@ impl Evaluator<'_> {
             For::Target(target) => target,
             For::BuildPlatform => None,
         };
-        if found.replaced && target.is_none() && found.kind == Kind::Package && varies(found) {
+        if found.home.is_some() && target.is_none() && found.kind == Kind::Package && varies(found)
+        {
             let message = format!("`{}` is built for each target apart", found.name.value);
             let label = "put into something that is not";
-            return Err(scope.refuse(Problem::at(found.name.span, message, label)));
+            let there = scope.of(found);
+            return Err(there.refuse(Problem::at(found.name.span, message, label)));
         }
         let inside = scope.inside(found, target)?;
         let plain = Scope {
             variant: None,
             ..inside
         };
-        let inherits = asked(inside.manifest, found, target).is_none();
-        if inherits && target.is_none() || !self.is_affected(inside, found, target) {
+        let inherits = asked(found, target).is_none();
+        if inherits && target.is_none() || !self.is_affected(inside, found, target)? {
             return Ok(plain);
         }
         Ok(inside)
@@ -41,9 +43,14 @@ impl Evaluator<'_> {
 
     /// Whether anything below `found` is replaced in the variant of `scope`,
     /// which is the one inside it.
-    fn is_affected(&mut self, scope: Scope<'_>, found: Found<'_>, target: Option<Target>) -> bool {
+    fn is_affected(
+        &mut self,
+        scope: Scope<'_>,
+        found: Found<'_>,
+        target: Option<Target>,
+    ) -> Result<bool, EvaluateError> {
         if scope.variant.is_none() {
-            return false;
+            return Ok(false);
         }
         let name = found.name.value.as_str();
         let place = std::ptr::from_ref(scope.manifest) as usize;
@@ -56,25 +63,25 @@ impl Evaluator<'_> {
             scope.variant_key(),
         );
         if let Some(&known) = self.affected.get(&key) {
-            return known;
+            return Ok(known);
         }
         let mut used = uses(scope.manifest, found.kind, name, target);
         if found.kind == Kind::Package {
             used.extend(runtime(scope.manifest, name, target));
         }
-        let affected = used.iter().any(|used| {
+        let mut affected = false;
+        for used in &used {
             let Some(below) = scope.manifest.look_up(&used.text, used.kinds) else {
-                return false;
+                continue;
             };
-            let below = scope.varied(below);
-            let inside = scope.of(below);
+            let below = scope.varied(below)?;
             // One that asks for a variant is in that whatever this one is.
-            below.replaced
+            affected |= below.home.is_some()
                 || varies(below)
-                    && asked(inside.manifest, below, target).is_none()
-                    && self.is_affected(inside, below, target)
-        });
+                    && asked(below, target).is_none()
+                    && self.is_affected(scope.of(below), below, target)?;
+        }
         self.affected.insert(key, affected);
-        affected
+        Ok(affected)
     }
 }
