@@ -1,12 +1,14 @@
 //! What a variant reaches and what it leaves as it is, and mistakes with it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
 use kiln_derivations::derivation::Target;
 use kiln_derivations::manifest::assemble::{Assembly, Imported};
-use kiln_derivations::manifest::{Evaluation, evaluate};
+use kiln_derivations::manifest::evaluate::Disk;
+use kiln_derivations::manifest::load::{NoCheckout, load_lock};
+use kiln_derivations::manifest::{Evaluation, LOCK_FILE, evaluate, load};
 
 use super::support::{Memory, ROOT, all_keys, lock, manifest, manifest_in, render, requested};
 
@@ -217,6 +219,47 @@ fn what_is_not_reached_is_as_without() {
         root_key(&two("", &["headers@gcc"])),
         root_key(&two("", &["headers"]))
     );
+}
+
+/// kiln's own system with its own second toolchain: no program of it is left to
+/// the first, and the first has nothing of the second.
+#[test]
+fn minsys_with_gcc() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../flake-like.toml");
+    let path = path.canonicalize().expect("is in the repository");
+    let kiln = load(&path, &NoCheckout).unwrap_or_else(|e| panic!("{}", render(&e)));
+    let pinned = load_lock(&path.with_file_name(LOCK_FILE)).expect("is in the repository");
+    for target in Target::ALL {
+        let names = |wanted: &str| -> BTreeSet<String> {
+            let request = requested(&[wanted], &[target]);
+            let evaluation = evaluate(&kiln, &pinned, &request, &Disk);
+            let evaluation = evaluation.unwrap_or_else(|error| panic!("{}", render(&error)));
+            let names = evaluation.graph.iter();
+            names.map(|(_, it)| it.name.clone()).collect()
+        };
+        let (clang, gcc) = (names("minsys"), names("minsys@gcc"));
+        let ours = [
+            "binutils",
+            "gcc",
+            "gcc-math",
+            "hostcc",
+            "libgcc",
+            "musl-headers",
+        ];
+        for name in ours.iter().chain(&["busybox@gcc", "linux@gcc", "musl@gcc"]) {
+            assert!(gcc.contains(*name), "{name} is not in {gcc:#?}");
+        }
+        for name in ["builtins", "busybox", "linux", "linux-headers", "musl"] {
+            assert!(clang.contains(name), "{name} is not in {clang:#?}");
+            assert!(!gcc.contains(name), "{name} is in {gcc:#?}");
+        }
+        for name in &clang {
+            assert!(
+                !name.contains('@') && !ours[..5].contains(&name.as_str()),
+                "{name}"
+            );
+        }
+    }
 }
 
 /// A variant of an imported flake holds for that flake's entries.
