@@ -8,4 +8,5 @@ mod manifest {
     mod mistakes;
     mod published;
     mod support;
+    mod variants;
 }

@@ -4,9 +4,9 @@
 # clang takes the const pointer trick of busybox at its word and never reloads
 # the pointer, which breaks awk on aarch64: BB_GLOBAL_CONST= turns it off.
 busybox_make() {
-    make -C "$src" O=/build/o HOSTCC=clang CC="$triple-clang" LD=ld.lld AR=llvm-ar NM=llvm-nm \
-        OBJCOPY=llvm-objcopy STRIP=llvm-strip ARCH="$KILN_TARGET" -j"$KILN_JOBS" \
-        EXTRA_CFLAGS="-DBB_GLOBAL_CONST= -Qunused-arguments $prefix_maps" "$@"
+    make -C "$src" O=/build/o HOSTCC="$host_cc" CC="$target_cc" LD="$target_ld" AR="$target_ar" NM="$target_nm" \
+        OBJCOPY="$target_objcopy" STRIP="$target_strip" ARCH="$KILN_TARGET" -j"$KILN_JOBS" \
+        EXTRA_CFLAGS="-DBB_GLOBAL_CONST= $cc_lenient $prefix_maps" "$@"
 }
 
 mkdir /build/o

@@ -1,5 +1,6 @@
 # Sourced by recipes: where the source is, and what each target is called.
-# Sets src, triple, linux_arch and prefix_maps.
+# Sets src, triple, linux_arch and prefix_maps, and what the toolchain's file
+# sets: target_cc and the like, host_cc, kernel_tools.
 
 triple=$KILN_TARGET-linux-musl
 case $KILN_TARGET in
@@ -7,6 +8,9 @@ case $KILN_TARGET in
     aarch64) linux_arch=arm64 ;;
     *) echo "no recipe for target $KILN_TARGET" >&2; exit 1 ;;
 esac
+
+# Not every build has a toolchain.
+if [ -e /toolchain/share/kiln/tools.sh ]; then . /toolchain/share/kiln/tools.sh; fi
 
 # A recipe with patches builds from a copy, any other from /src itself.
 src=/src

@@ -4,7 +4,8 @@
 export KBUILD_BUILD_TIMESTAMP='1980-01-02 00:00:00 UTC'
 export KBUILD_BUILD_USER=kiln KBUILD_BUILD_HOST=kiln KBUILD_BUILD_VERSION=1
 kernel_make() {
-    make -C "$src" O=/build/o ARCH="$linux_arch" LLVM=1 LOCALVERSION= -j"$KILN_JOBS" \
+    # shellcheck disable=SC2086
+    make -C "$src" O=/build/o ARCH="$linux_arch" $kernel_tools LOCALVERSION= -j"$KILN_JOBS" \
         KCFLAGS="$prefix_maps" KAFLAGS="$prefix_maps" "$@"
 }
 

@@ -4,7 +4,7 @@
 # No -g* here: musl would add unwind tables that name the build directory.
 "$src/configure" \
     --target="$triple" --prefix=/usr --syslibdir=/lib --disable-wrapper \
-    CC="$triple-clang" AR=llvm-ar RANLIB=llvm-ranlib LIBCC="$($triple-clang -print-libgcc-file-name)" \
+    CC="$target_cc" AR="$target_ar" RANLIB="$target_ranlib" LIBCC="$($target_cc -print-libgcc-file-name)" \
     CFLAGS="-O2 $prefix_maps"
 make -j"$KILN_JOBS" ARFLAGS=rcD
 make DESTDIR=/out install

@@ -38,6 +38,9 @@ for program in /out/bin/*; do
     [ -L "$program" ] || patchelf --force-rpath --set-rpath '$ORIGIN/../lib' "$program"
 done
 
+mkdir -p /out/share/kiln
+cp /in/recipe/tools.sh /out/share/kiln/
+
 # The compiler's own headers; in Debian `include` is a link out of the tree.
 cp -rL "$llvm/lib/clang/$major/include" "/out/lib/clang/$major/include"
 # The runtime (builtins, crtbegin, crtend) is made for the target: it is in the sysroot.

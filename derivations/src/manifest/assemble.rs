@@ -15,7 +15,7 @@ use super::problem::{ManifestError, Problem, SourceFile};
 use super::reference::Kind;
 use super::schema::{
     BootCheck, Compose, Document, Flake, Format, Image, Import, Mirrors, Overlay, Package, Rootfs,
-    Runner, Seed, Source, Table, Verify,
+    Runner, Seed, Source, Table, Variant, Verify,
 };
 use super::span::{At, FileId, Span};
 use crate::derivation::Target;
@@ -57,6 +57,8 @@ pub struct Manifest {
     pub images: Table<Image>,
     /// How root file systems are packed.
     pub formats: Table<Format>,
+    /// What stands for what in other ways to build the same.
+    pub variants: Table<Variant>,
     /// What images must show.
     pub boot_checks: Table<BootCheck>,
     /// Other flakes by the name under which they are imported.
@@ -89,10 +91,7 @@ impl Manifest {
     /// be said.
     pub fn names(&self) -> Vec<String> {
         let mut names = BTreeSet::new();
-        for kind in Kind::ALL {
-            if kind == Kind::Format {
-                continue;
-            }
+        for kind in Kind::BUILT {
             for key in self.keys(kind) {
                 if !names.insert(key.value.clone()) {
                     names.insert(format!("{kind}.{}", key.value));
@@ -349,6 +348,12 @@ impl Assembly {
         table("rootfs", &mut manifest.rootfs, document.rootfs, problems);
         table("image", &mut manifest.images, document.image, problems);
         table("format", &mut manifest.formats, document.format, problems);
+        table(
+            "variant",
+            &mut manifest.variants,
+            document.variant,
+            problems,
+        );
         table(
             "boot-check",
             &mut manifest.boot_checks,

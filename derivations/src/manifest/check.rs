@@ -8,6 +8,8 @@ mod cycle;
 mod package;
 mod source;
 mod system;
+mod uses;
+mod variant;
 
 use super::assemble::Manifest;
 use super::problem::Problem;
@@ -15,6 +17,8 @@ use super::reference::{Found, Kind};
 use super::schema::{Import, Package, Table, Texts};
 use super::span::{At, Span};
 use super::units::is_clean_absolute;
+
+pub(super) use uses::{runtime, uses};
 
 /// What a build root can be.
 pub(super) const ROOTS: [Kind; 3] = [Kind::Seed, Kind::Compose, Kind::Package];
@@ -29,6 +33,8 @@ pub(super) const MATERIALS: [Kind; 6] = [
     Kind::Rootfs,
     Kind::Image,
 ];
+/// What can stand for another in a variant.
+pub(super) const REPLACEABLE: [Kind; 2] = [Kind::Package, Kind::Compose];
 /// What can be merged into a tree.
 pub(super) const LAYERS: [Kind; 4] = [Kind::Package, Kind::Compose, Kind::Seed, Kind::Source];
 
@@ -65,6 +71,9 @@ pub(super) fn written<'m>(
     }
     for format in manifest.formats.values() {
         check.format(format);
+    }
+    for variant in manifest.variants.values() {
+        check.variant(variant);
     }
     for boot in manifest.boot_checks.values() {
         check.boot(boot);
@@ -240,7 +249,7 @@ pub(super) fn varies(found: Found<'_>) -> bool {
                 .filter_map(|text| manifest.look_up(text, &LAYERS))
                 .any(varies)
         }),
-        Kind::Source => false,
+        Kind::Source | Kind::Variant => false,
         Kind::Seed | Kind::Rootfs | Kind::Image | Kind::Format => true,
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn parse_file(file: FileId, text: &str) -> (Document, Vec<Problem>) {
 }
 
 /// The keys of the top level.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "boot-check",
     "compose",
     "emulation",
@@ -58,6 +58,7 @@ const KINDS: [&str; 16] = [
     "seed",
     "source",
     "template",
+    "variant",
     "verify",
 ];
 
@@ -88,6 +89,7 @@ impl Reader {
                 "rootfs" => document.rootfs = self.table(value),
                 "image" => document.image = self.table(value),
                 "format" => document.format = self.table(value),
+                "variant" => document.variant = self.table(value),
                 "boot-check" => document.boot_check = self.table(value),
                 other => self.problems.push(
                     Problem::at(

@@ -1,9 +1,10 @@
 //! Names that stand for entries: `musl`, `linux#debug`, `seed.llvm`,
-//! `kiln.busybox`.
+//! `kiln.busybox`, `minsys@gcc`.
 
 use std::fmt;
 
 use super::assemble::{Imported, Manifest};
+use super::lock::Lock;
 use super::problem::Problem;
 use super::schema::Table;
 use super::span::At;
@@ -25,12 +26,14 @@ pub enum Kind {
     Seed,
     /// `[format.X]`.
     Format,
+    /// `[variant.X]`.
+    Variant,
 }
 
 impl Kind {
     /// All kinds, in the order in which a name on the command line is looked
     /// up.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Image,
         Kind::Rootfs,
         Kind::Package,
@@ -38,6 +41,17 @@ impl Kind {
         Kind::Source,
         Kind::Seed,
         Kind::Format,
+        Kind::Variant,
+    ];
+
+    /// The kinds that can be built by themselves, in the same order.
+    pub const BUILT: [Kind; 6] = [
+        Kind::Image,
+        Kind::Rootfs,
+        Kind::Package,
+        Kind::Compose,
+        Kind::Source,
+        Kind::Seed,
     ];
 
     /// As the name of its table.
@@ -50,6 +64,7 @@ impl Kind {
             Kind::Source => "source",
             Kind::Seed => "seed",
             Kind::Format => "format",
+            Kind::Variant => "variant",
         }
     }
 
@@ -78,6 +93,19 @@ pub(super) struct Found<'m> {
     pub(super) name: &'m At<String>,
     /// The output that is meant, if one is named.
     pub(super) output: Option<&'m str>,
+    /// The variant that is named with it, one of `manifest`.
+    pub(super) variant: Option<&'m At<String>>,
+    /// Where the variant stands that put it in another's place, if one did.
+    pub(super) home: Option<(&'m Manifest, &'m Lock)>,
+}
+
+impl Found<'_> {
+    /// Whether both are the same entry.
+    pub(super) fn is(&self, other: &Found<'_>) -> bool {
+        std::ptr::eq(self.manifest, other.manifest)
+            && self.kind == other.kind
+            && self.name.value == other.name.value
+    }
 }
 
 /// The parts of a reference as written.
@@ -85,6 +113,7 @@ struct Parts<'m, 't> {
     import: Option<&'m Imported>,
     kind: Option<Kind>,
     name: &'t str,
+    variant: Option<&'t str>,
     output: Option<&'t str>,
 }
 
@@ -103,6 +132,10 @@ impl Manifest {
     pub(super) fn look_up<'m>(&'m self, text: &'m str, kinds: &[Kind]) -> Option<Found<'m>> {
         let parts = self.split(text);
         let manifest = parts.import.map_or(self, |import| &import.manifest);
+        let variant = match parts.variant {
+            Some(name) => Some(manifest.key(Kind::Variant, name)?),
+            None => None,
+        };
         kinds
             .iter()
             .filter(|kind| parts.kind.is_none_or(|wanted| wanted == **kind))
@@ -113,6 +146,8 @@ impl Manifest {
                 kind,
                 name,
                 output: parts.output,
+                variant,
+                home: None,
             })
     }
 
@@ -120,6 +155,10 @@ impl Manifest {
         let (rest, output) = match text.split_once('#') {
             Some((rest, output)) => (rest, Some(output)),
             None => (text, None),
+        };
+        let (rest, variant) = match rest.split_once('@') {
+            Some((rest, variant)) => (rest, Some(variant)),
+            None => (rest, None),
         };
         let (import, rest) = match rest.split_once('.') {
             Some((first, after)) if self.imports.contains_key(first) => {
@@ -135,6 +174,7 @@ impl Manifest {
             import,
             kind,
             name,
+            variant,
             output,
         }
     }
@@ -142,6 +182,18 @@ impl Manifest {
     fn not_found(&self, text: &At<String>, kinds: &[Kind]) -> Problem {
         let parts = self.split(text);
         let manifest = parts.import.map_or(self, |import| &import.manifest);
+        let names = |kinds: &[Kind]| -> Vec<String> {
+            let keys = kinds.iter().flat_map(|kind| manifest.keys(*kind));
+            keys.map(|key| key.value.clone()).collect()
+        };
+        if let Some(variant) = parts.variant
+            && manifest.key(Kind::Variant, variant).is_none()
+        {
+            let message = format!("unknown variant `{variant}`");
+            let problem = Problem::at(text.span, message, "no variant has the name after `@`");
+            let known = names(&[Kind::Variant]);
+            return problem.suggest(variant, known.iter().map(String::as_str));
+        }
         let wanted = parts.kind.unwrap_or(kinds[0]);
         let message = format!("unknown {wanted} `{}`", text.value);
         let problem = Problem::at(text.span, message, format!("no {wanted} has this name"));
@@ -159,13 +211,12 @@ impl Manifest {
         }
         // `kiln.nothing`: names of the import are shown with its prefix.
         let prefix = &text.value[..text.find(parts.name).unwrap_or(0)];
-        let names: Vec<String> = kinds
-            .iter()
-            .flat_map(|kind| manifest.keys(*kind))
-            .map(|name| format!("{prefix}{}", name.value))
+        let names: Vec<String> = names(kinds)
+            .into_iter()
+            .map(|name| format!("{prefix}{name}"))
             .collect();
         problem.suggest(
-            text.split('#').next().unwrap_or(text),
+            text.split(['#', '@']).next().unwrap_or(text),
             names.iter().map(String::as_str),
         )
     }
@@ -182,6 +233,7 @@ impl Manifest {
             Kind::Source => key(&self.sources, name),
             Kind::Seed => key(&self.seeds, name),
             Kind::Format => key(&self.formats, name),
+            Kind::Variant => key(&self.variants, name),
         }
     }
 
@@ -195,6 +247,7 @@ impl Manifest {
             Kind::Source => Box::new(self.sources.keys()),
             Kind::Seed => Box::new(self.seeds.keys()),
             Kind::Format => Box::new(self.formats.keys()),
+            Kind::Variant => Box::new(self.variants.keys()),
         }
     }
 }

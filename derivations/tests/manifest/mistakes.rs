@@ -76,15 +76,15 @@ fn unknown_key_that_resembles_none() {
     check(
         "[image.a]\nrootfs = 'a'\nwhatever = 1\n",
         expect![[r#"
-        unknown key `whatever`
-            Diagnostic severity: error
-        Begin snippet for flake-like.toml starting at line 15, column 1
+            unknown key `whatever`
+                Diagnostic severity: error
+            Begin snippet for flake-like.toml starting at line 15, column 1
 
-        snippet line 15: rootfs = 'a'
-        snippet line 16: whatever = 1
-            label at line 16, columns 1 to 8: not known here
-        diagnostic help: expected one of: description, rootfs, kernel, formats, cmdline, size, label, remove, target
-    "#]],
+            snippet line 15: rootfs = 'a'
+            snippet line 16: whatever = 1
+                label at line 16, columns 1 to 8: not known here
+            diagnostic help: expected one of: description, rootfs, kernel, variant, formats, cmdline, size, label, remove, target
+        "#]],
     );
 }
 

@@ -38,7 +38,10 @@ fn what_is_left_behind_does_not_change_the_exit() {
             Exit::Code(5),
             "{pause_ms}"
         );
-        assert!(start.elapsed() < Duration::from_secs(300), "it waited for the rest");
+        assert!(
+            start.elapsed() < Duration::from_secs(300),
+            "it waited for the rest"
+        );
     }
 }
 

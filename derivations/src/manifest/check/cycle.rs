@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{LAYERS, MATERIALS, TOOLS};
+use super::{runtime, uses};
 use crate::derivation::Target;
 use crate::manifest::assemble::Manifest;
 use crate::manifest::problem::Problem;
@@ -89,65 +89,10 @@ impl Walk<'_> {
     /// What `node` needs, with what that needs at run time.
     fn edges(&self, (kind, name): &Node) -> Vec<Edge> {
         let mut edges = Vec::new();
-        match kind {
-            Kind::Package => self.package(&mut edges, name),
-            Kind::Compose => {
-                let compose = self.manifest.composes.get(name.as_str());
-                for text in compose.iter().flat_map(|compose| &compose.packages) {
-                    self.add(&mut edges, (name, &[]), text, &LAYERS);
-                }
-            }
-            Kind::Rootfs => {
-                let rootfs = self.manifest.rootfs_for(name, self.target);
-                for text in rootfs.iter().flat_map(|rootfs| &rootfs.packages).flatten() {
-                    self.add(&mut edges, (name, &[]), text, &LAYERS);
-                }
-            }
-            Kind::Image => {
-                let image = self
-                    .manifest
-                    .image_for(name, self.target)
-                    .unwrap_or_default();
-                for text in image.rootfs.iter().chain(&image.kernel) {
-                    self.add(
-                        &mut edges,
-                        (name, &[]),
-                        text,
-                        &[Kind::Rootfs, Kind::Package, Kind::Compose],
-                    );
-                }
-                for text in image.formats.iter().flatten() {
-                    self.add(&mut edges, (name, &[]), text, &[Kind::Format]);
-                }
-            }
-            Kind::Format => {
-                if let Some(format) = self.manifest.formats.get(name.as_str()) {
-                    self.add(&mut edges, (name, &[]), &format.root, &super::ROOTS);
-                    for text in &format.tools {
-                        self.add(&mut edges, (name, &[]), text, &TOOLS);
-                    }
-                }
-            }
-            Kind::Source | Kind::Seed => {}
+        for used in uses(self.manifest, *kind, name, Some(self.target)) {
+            self.add(&mut edges, (name, &[]), &used.text, used.kinds);
         }
         edges
-    }
-
-    fn package(&self, edges: &mut Vec<Edge>, name: &str) {
-        let package = self
-            .manifest
-            .package_for(name, Some(self.target))
-            .unwrap_or_default();
-        if let Some(text) = &package.root {
-            self.add(edges, (name, &[]), text, &super::ROOTS);
-        }
-        for text in package.tools.iter().flatten() {
-            self.add(edges, (name, &[]), text, &TOOLS);
-        }
-        let inputs = package.inputs.iter().flat_map(|inputs| inputs.values());
-        for text in package.materials.iter().flatten().chain(inputs) {
-            self.add(edges, (name, &[]), text, &MATERIALS);
-        }
     }
 
     /// Adds what `text` means, and what that needs at run time. `from` says it,
@@ -176,11 +121,9 @@ impl Walk<'_> {
             to,
             hops: hops.clone(),
         });
-        if found.kind == Kind::Package
-            && let Some(package) = self.manifest.package_for(found.name, Some(self.target))
-        {
-            for text in package.runtime.iter().flatten() {
-                self.add(edges, (found.name, &hops), text, &MATERIALS);
+        if found.kind == Kind::Package {
+            for used in runtime(self.manifest, found.name, Some(self.target)) {
+                self.add(edges, (found.name, &hops), &used.text, used.kinds);
             }
         }
     }

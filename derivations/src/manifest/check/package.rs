@@ -31,6 +31,9 @@ impl<'m> Check<'m, '_> {
             self.reference(source, &[Kind::Source]);
         }
         package.tools.iter().for_each(|tools| self.tools(tools));
+        if let Some(variant) = &package.variant {
+            self.reference(variant, &[Kind::Variant]);
+        }
         for texts in package.materials.iter().chain(&package.runtime) {
             self.references(texts, &MATERIALS);
         }

@@ -61,6 +61,9 @@ impl<'m> Check<'m, '_> {
         if let Some(kernel) = &image.kernel {
             self.reference(kernel, &[Kind::Package, Kind::Compose]);
         }
+        if let Some(variant) = &image.variant {
+            self.reference(variant, &[Kind::Variant]);
+        }
         for format in image.formats.iter().flatten() {
             self.reference(format, &[Kind::Format]);
         }

@@ -88,7 +88,7 @@ impl Evaluator<'_> {
         outputs.dedup();
         let inputs = self.inputs(scope, package.root.as_ref(), mounts)?;
         Ok(self.add(Derivation {
-            name: name.value.clone(),
+            name: scope.label(name),
             description: package.description.unwrap_or_default(),
             target,
             executed_on: self.executed_on(package.tool.unwrap_or(false)),
@@ -148,7 +148,7 @@ impl Evaluator<'_> {
         };
         let inputs = self.inputs(scope, Some(&format.root), mounts)?;
         let derivation = Derivation {
-            name: format!("format.{}", name.value),
+            name: scope.label(&format!("format.{}", name.value)),
             description: format.description.clone().unwrap_or_default(),
             target: Some(target),
             executed_on: None,
@@ -224,7 +224,7 @@ impl Evaluator<'_> {
         if layers.iter().any(|(known, _)| *known == layer) {
             return Ok(());
         }
-        let scope = scope.of(found);
+        let scope = scope.inside(found, target)?;
         let name = found.name.value.as_str();
         let mut at = None;
         let mut runtime = None;

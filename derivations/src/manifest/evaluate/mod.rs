@@ -6,6 +6,7 @@
 //! [`Files`].
 //!
 //! - this module: requests, and the memo that the others build through.
+//! - `scope`: where names are looked up; `variant`: what a variant reaches.
 //! - `fetched`: sources and seeds.
 //! - `local`: recipe files as trees.
 //! - `exec`: packages and formats, their mounts and environment.
@@ -15,21 +16,23 @@ mod exec;
 mod fetched;
 mod files;
 mod local;
+mod scope;
 mod system;
+mod variant;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::assemble::Manifest;
 use super::check::ROOTS;
-use super::lock::{Lock, LockOutOfDate, Stale};
+use super::lock::{Lock, LockOutOfDate};
 use super::problem::{ManifestError, Problem};
 use super::reference::{Found, Kind};
 use super::schema::{Attach, Runner};
-use super::span::{At, Span};
 use crate::derivation::{Derivation, Input, OUT, Role, Target};
 use crate::graph::{DerivationId, Graph};
+use scope::{Scope, VariantKey};
+
 pub use files::{Disk, FileBytes, Files, Ignore};
 
 /// What to evaluate.
@@ -218,7 +221,7 @@ pub fn evaluate(
         check_target(manifest, *target)?;
     }
     let mut evaluator = Evaluator::new(request.build_platform, files);
-    let scope = Scope { manifest, lock };
+    let scope = Scope::new(manifest, lock);
     let mut roots = Vec::new();
     for wanted in &request.want {
         for target in &request.targets {
@@ -244,7 +247,7 @@ pub fn runner(
     files: &dyn Files,
 ) -> Result<(Graph, DerivationId), EvaluateError> {
     let mut evaluator = Evaluator::new(build_platform, files);
-    let scope = Scope { manifest, lock };
+    let scope = Scope::new(manifest, lock);
     let found = scope.find(&runner.root, &ROOTS)?;
     let id = evaluator.entry(scope, found, For::BuildPlatform)?;
     Ok((evaluator.graph, id))
@@ -260,7 +263,7 @@ pub fn boot_check(
 ) -> Result<(Graph, BootCheckInfo), EvaluateError> {
     check_target(manifest, target)?;
     let mut evaluator = Evaluator::new(build_platform, files);
-    let info = evaluator.boot_check(Scope { manifest, lock }, name, target)?;
+    let info = evaluator.boot_check(Scope::new(manifest, lock), name, target)?;
     Ok((evaluator.graph, info))
 }
 
@@ -276,55 +279,6 @@ fn check_target(manifest: &Manifest, target: Target) -> Result<(), EvaluateError
     })
 }
 
-/// The manifest that names are looked up in, and its lock.
-#[derive(Clone, Copy)]
-struct Scope<'m> {
-    manifest: &'m Manifest,
-    lock: &'m Lock,
-}
-
-impl<'m> Scope<'m> {
-    /// Where the names inside what was found are looked up.
-    fn of(self, found: Found<'m>) -> Self {
-        found.import.map_or(self, |import| Scope {
-            manifest: &import.manifest,
-            lock: &import.lock,
-        })
-    }
-
-    fn find(self, text: &'m At<String>, kinds: &[Kind]) -> Result<Found<'m>, EvaluateError> {
-        self.manifest
-            .find(text, kinds)
-            .map_err(|problem| self.refuse(problem))
-    }
-
-    fn refuse(self, problem: Problem) -> EvaluateError {
-        EvaluateError::Manifest(Box::new(self.manifest.error(problem)))
-    }
-
-    /// The text with its `${…}` replaced.
-    fn text(self, text: &At<String>, target: Option<Target>) -> Result<String, EvaluateError> {
-        super::interpolate::interpolate(text, self.manifest.variables(target))
-            .map_err(|problem| self.refuse(problem))
-    }
-
-    /// The place on this machine of a path that stands at `span`.
-    fn locate(self, span: Span, path: &str) -> Result<PathBuf, EvaluateError> {
-        let place = self.manifest.locate(span, path);
-        place.map_err(|problem| self.refuse(problem))
-    }
-
-    fn out_of_date(self, kind: &'static str, name: &str, why: String) -> EvaluateError {
-        EvaluateError::Lock(LockOutOfDate {
-            changes: vec![Stale {
-                kind,
-                name: name.to_owned(),
-                why,
-            }],
-        })
-    }
-}
-
 /// What an entry is evaluated for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum For {
@@ -335,7 +289,7 @@ enum For {
 }
 
 /// An entry of one manifest, for one target: what is evaluated once.
-type Memo = (usize, Kind, String, For);
+type Memo = (usize, Kind, String, For, VariantKey);
 
 /// An output that something is made of.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -363,6 +317,8 @@ struct Evaluator<'f> {
     files: &'f dyn Files,
     graph: Graph,
     memo: HashMap<Memo, DerivationId>,
+    /// Whether an entry is another in a variant.
+    affected: HashMap<Memo, bool>,
     /// Fetches of .debs by their hash: seeds share most of them.
     debs: HashMap<String, DerivationId>,
     /// Everything else that is derived from derivations, by what it is.
@@ -377,6 +333,7 @@ impl<'f> Evaluator<'f> {
             files,
             graph: Graph::default(),
             memo: HashMap::new(),
+            affected: HashMap::new(),
             debs: HashMap::new(),
             derived: HashMap::new(),
             images: Vec::new(),
@@ -390,7 +347,6 @@ impl<'f> Evaluator<'f> {
         found: Found<'m>,
         wanted: For,
     ) -> Result<DerivationId, EvaluateError> {
-        let scope = scope.of(found);
         let name = found.name.value.as_str();
         let wanted = match wanted {
             // Only a seed is executed as it is; all others are built for a
@@ -400,8 +356,15 @@ impl<'f> Evaluator<'f> {
             For::Target(_) if !super::check::varies(found) => For::Target(None),
             For::Target(target) => For::Target(target),
         };
+        let scope = self.within(scope, found, wanted)?;
         let place = std::ptr::from_ref(scope.manifest) as usize;
-        let key = (place, found.kind, name.to_owned(), wanted);
+        let key = (
+            place,
+            found.kind,
+            name.to_owned(),
+            wanted,
+            scope.variant_key(),
+        );
         if let Some(&id) = self.memo.get(&key) {
             return Ok(id);
         }
@@ -420,7 +383,7 @@ impl<'f> Evaluator<'f> {
             Kind::Image => {
                 self.image(scope, found.name, self.needs_target(scope, found, target)?)?
             }
-            Kind::Format => unreachable!("formats are evaluated with their image"),
+            Kind::Format | Kind::Variant => unreachable!("formats are evaluated with their image"),
         };
         self.memo.insert(key, id);
         Ok(id)
@@ -457,8 +420,10 @@ impl<'f> Evaluator<'f> {
         wanted: &Wanted,
         target: Target,
     ) -> Result<Root, EvaluateError> {
-        let found = scope.manifest.look_up(&wanted.name, &Kind::ALL[..6]);
-        let found = found.ok_or_else(|| unknown(&wanted.name, scope.manifest.names()))?;
+        let found = scope.manifest.look_up(&wanted.name, &Kind::BUILT);
+        let found =
+            found.ok_or_else(|| unknown(&wanted.name, names_like(scope.manifest, &wanted.name)))?;
+        let found = scope.varied(found)?;
         // A seed by itself is one to run something from.
         let wanted_for = match found.kind {
             Kind::Seed => For::BuildPlatform,
@@ -509,6 +474,23 @@ impl<'f> Evaluator<'f> {
             derivation,
             output,
         })
+    }
+}
+
+/// What `name` may have been meant to be: variants of what stands before its `@`,
+/// or any name.
+fn names_like(manifest: &Manifest, name: &str) -> Vec<String> {
+    let Some((entry, _)) = name.split_once('@') else {
+        return manifest.names();
+    };
+    match manifest.look_up(entry, &Kind::BUILT) {
+        Some(found) => {
+            let variants = found.manifest.keys(Kind::Variant);
+            variants
+                .map(|key| format!("{entry}@{}", key.value))
+                .collect()
+        }
+        None => manifest.names(),
     }
 }
 

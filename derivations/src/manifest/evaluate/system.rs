@@ -35,7 +35,7 @@ impl Evaluator<'_> {
         let role = if is_tool { Role::Tool } else { Role::Material };
         let inputs = self.merge_inputs(scope, &compose.packages, role, target)?;
         Ok(self.add(Derivation {
-            name: name.value.clone(),
+            name: scope.label(name),
             description: compose.description.clone().unwrap_or_default(),
             target,
             executed_on: self.executed_on(is_tool),
@@ -104,7 +104,7 @@ impl Evaluator<'_> {
             inputs.push(layer.input(FILES));
         }
         Ok(self.add(Derivation {
-            name: format!("rootfs.{}", name.value),
+            name: scope.label(&format!("rootfs.{}", name.value)),
             description: table.description.unwrap_or_default(),
             target: Some(target),
             executed_on: None,
@@ -207,7 +207,7 @@ impl Evaluator<'_> {
             });
         }
         let derivation = self.add(Derivation {
-            name: format!("image.{}", name.value),
+            name: scope.label(&format!("image.{}", name.value)),
             description: image.description.unwrap_or_default(),
             target: Some(target),
             executed_on: None,

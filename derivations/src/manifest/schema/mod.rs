@@ -77,6 +77,9 @@ pub struct Document {
     /// How a root file system is packed.
     #[serde(default)]
     pub format: Table<Format>,
+    /// What stands for what in another way to build the same.
+    #[serde(default)]
+    pub variant: Table<Variant>,
     /// What an image must show when it boots.
     #[serde(default)]
     pub boot_check: Table<BootCheck>,
@@ -97,6 +100,19 @@ pub struct Flake {
     /// directly in them and every `recipe.toml` below them do.
     #[serde(default)]
     pub include: Texts,
+}
+
+/// Another way to build the same: with another compiler, say. What has `variant
+/// = "NAME"`, and all that is built for its target below it, is made of these
+/// in place of those.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Variant {
+    /// What it is, in a line. Changes nothing that is built.
+    pub description: Option<String>,
+    /// Packages and compositions, and what takes the place of each. That is
+    /// mounted at the same place, and is itself built without the variant.
+    pub replace: Table<At<String>>,
 }
 
 /// Where `debian:` URLs are looked up.

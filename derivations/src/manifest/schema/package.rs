@@ -35,6 +35,9 @@ pub struct Package {
     /// What the build reads, mounted elsewhere: the one called NAME is at
     /// `/in/NAME`.
     pub inputs: Option<Table<At<String>>>,
+    /// The variant that it, and what is built for it, is built in.
+    /// Default: that of whatever it is built for.
+    pub variant: Option<At<String>>,
     /// What users of this package need with it: they get it in the same role.
     pub runtime: Option<Texts>,
     /// Where users mount it: `/sysroot`, `/toolchain` or `/in/NAME`. A package
@@ -74,8 +77,8 @@ pub struct Package {
 }
 
 overlay!(Package {
-    replace: description, template, source, root, tools, materials, runtime, at, script,
-        interpreter, command, patches, copy_source, outputs, uid, tool, per_target;
+    replace: description, template, source, root, tools, materials, variant, runtime, at,
+        script, interpreter, command, patches, copy_source, outputs, uid, tool, per_target;
     merge: sources, inputs, files, env, limits;
     deep: target
 });

@@ -95,6 +95,8 @@ pub struct Image {
     pub rootfs: Option<At<String>>,
     /// The package whose files lie beside it.
     pub kernel: Option<At<String>>,
+    /// The variant that it, and all that it is made of, is built in.
+    pub variant: Option<At<String>>,
     /// The formats it is packed in.
     pub formats: Option<Texts>,
     /// The kernel's command line, the file `cmdline`.
@@ -111,7 +113,7 @@ pub struct Image {
 }
 
 overlay!(Image {
-    replace: description, rootfs, kernel, formats, cmdline, size, label, remove;
+    replace: description, rootfs, kernel, variant, formats, cmdline, size, label, remove;
     merge: ;
     deep: target
 });

@@ -1,0 +1,13 @@
+# What this toolchain calls its programs: see the other's file.
+
+target_cc=$triple-gcc
+target_cxx=$triple-g++
+target_ld=$triple-ld
+target_ar=$triple-ar
+target_nm=$triple-nm
+target_ranlib=$triple-ranlib
+target_objcopy=$triple-objcopy
+target_strip=$triple-strip
+host_cc=/in/hostcc/bin/clang
+cc_lenient=
+kernel_tools="CROSS_COMPILE=$triple- HOSTCC=/in/hostcc/bin/clang HOSTCXX=/in/hostcc/bin/clang++ HOSTAR=/in/hostcc/bin/llvm-ar HOSTLD=/in/hostcc/bin/ld.lld"
