@@ -173,7 +173,7 @@ pub fn build(host: &Host<'_>, job: &Job<'_>, exec: &Exec) -> Result<Built, Build
             return Err(sandbox_error(&error));
         }
     };
-    let failure = failure(job, &outcome, &prepared.request.limits)
+    let failure = failure(job, &outcome, &prepared.request.limits_in_force())
         .map(|failure| blame_full_disk(failure, &prepared.scratch));
     let tail = log.finish()?;
     if let Some(failure) = failure {
