@@ -238,7 +238,7 @@ pub fn build_in(
             return Err(sandbox_error(&error));
         }
     };
-    let failure = failure(job, &outcome, &prepared.request.limits)
+    let failure = failure(job, &outcome, &prepared.request.limits_in_force())
         .map(|failure| blame_full_disk(failure, &prepared.scratch));
     let tail = log.finish()?;
     let keep = |scratch, failure, tail| match setting.keep_failed {

@@ -31,7 +31,8 @@ pub struct SandboxRequest {
     pub env: BTreeMap<String, String>,
     /// The uid and gid seen inside.
     pub identity: Identity,
-    /// What the build may use up.
+    /// What the build may use up on its own platform's machine; see
+    /// [`SandboxRequest::limits_in_force`].
     pub limits: Limits,
     /// The uid and gid bubblewrap is started as. MUST be given, non-zero and
     /// used by nothing else when the caller is root; MUST be `None` otherwise.
@@ -158,7 +159,6 @@ pub struct Limits {
     /// each at most half of it.
     pub memory_bytes: u64,
     /// Processes and threads alive at one time, bubblewrap's own one included.
-    /// Under an emulator twice as many, since it adds a thread to each process.
     pub processes: u32,
     /// Disk space of `/build` and `/out` together.
     pub output_bytes: u64,
@@ -280,7 +280,27 @@ pub struct Outcome {
     pub tier: LimitTier,
 }
 
+/// How much longer than on its own machine a builder may take in an emulator:
+/// compilers were seen to take up to 33 times the CPU.
+const EMULATED_TIMES: u64 = 40;
+
 impl SandboxRequest {
+    /// What the build may use up here. The limits are those of the builder on
+    /// its own platform's machine: an emulator adds a thread to each process,
+    /// which the kernel counts, and takes its time.
+    pub fn limits_in_force(&self) -> Limits {
+        let limits = self.limits.clone();
+        if self.emulator.is_none() {
+            return limits;
+        }
+        Limits {
+            processes: limits.processes.saturating_mul(2),
+            wall_s: limits.wall_s.saturating_mul(EMULATED_TIMES),
+            silence_s: limits.silence_s.saturating_mul(EMULATED_TIMES),
+            ..limits
+        }
+    }
+
     /// Checks what the fields MUST be, as far as it can be seen from the data.
     pub(super) fn check(&self, own_uid: u32) -> Result<(), BadRequest> {
         self.check_user(own_uid)?;

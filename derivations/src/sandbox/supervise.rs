@@ -60,7 +60,7 @@ pub fn run(
     cancel: &CancelToken,
 ) -> Result<Outcome, SandboxError> {
     request.check(rustix::process::geteuid().as_raw())?;
-    let limits = limits(request);
+    let limits = request.limits_in_force();
     let job = Job {
         bwrap,
         options: command::nul_terminated(command::options(request)),
@@ -73,19 +73,6 @@ pub fn run(
         directories: &[&request.build_dir, &request.out_dir],
     };
     supervise(&job, output, cancel)
-}
-
-/// The request's; an emulator adds a thread of its own to every process, which
-/// the kernel counts.
-fn limits(request: &SandboxRequest) -> Limits {
-    let limits = request.limits.clone();
-    Limits {
-        processes: match request.emulator {
-            Some(_) => limits.processes.saturating_mul(2),
-            None => limits.processes,
-        },
-        ..limits
-    }
 }
 
 /// [`run`], for a sandbox of which only the options are known.

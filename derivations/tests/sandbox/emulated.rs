@@ -84,6 +84,17 @@ fn the_limit_on_processes_is_that_of_the_builder() {
 }
 
 #[test]
+fn the_limits_on_time_are_those_of_the_builders_own_machine() {
+    let mut kiln = Kiln::emulated("sleep 3; echo end");
+    kiln.request.limits.wall_s = 2;
+    kiln.request.limits.silence_s = 1;
+    assert_eq!(kiln.succeed(), "end\n");
+    assert_eq!(kiln.request.limits_in_force().wall_s, 80);
+    kiln.request.emulator = None;
+    assert_eq!(kiln.request.limits_in_force(), kiln.request.limits);
+}
+
+#[test]
 fn what_this_machine_runs_itself_needs_none() {
     let mut kiln = Kiln::script("true").with_emulator();
     let emulator = kiln.request.emulator.as_mut().unwrap();

@@ -22,8 +22,8 @@ fn listed() -> BTreeMap<String, String> {
     .collect()
 }
 
-fn probe() -> String {
-    let kiln = Kiln::script(PROBE)
+fn probe(kiln: Kiln) -> String {
+    let kiln = kiln
         .with_input("/src", "main.c", "int x;")
         .with_input("/in/other", "data", "42")
         .with("PATH", "/bin");
@@ -40,7 +40,7 @@ fn probe() -> String {
 #[test]
 fn every_observable_is_listed_and_every_listed_one_is_looked_at() {
     let listed = listed();
-    let seen = probe();
+    let seen = probe(Kiln::script(PROBE));
     let names = |text: &str| -> Vec<String> {
         let mut names: Vec<_> = text
             .lines()
@@ -60,10 +60,19 @@ fn every_observable_is_listed_and_every_listed_one_is_looked_at() {
     }
 }
 
+/// What everyone sees alike, but for an emulator's row in the list: its threads.
 #[test]
-fn what_is_keyed_or_fixed_is_the_same_for_everyone() {
+fn an_emulated_builder_sees_what_a_native_one_does() {
+    let emulated = constants(&probe(Kiln::emulated(PROBE)));
+    let native = constants(&probe(Kiln::script(PROBE)));
+    let twice = native.replace("Max processes 64 64", "Max processes 128 128");
+    assert_ne!(native, twice);
+    assert_eq!(emulated, twice);
+}
+
+/// The lines of what is keyed or fixed.
+fn constants(seen: &str) -> String {
     let listed = listed();
-    let seen = probe();
     // These two are keyed by what this test's host gives.
     let of_this_host = ["machine", "root-entries"];
     let constant = |line: &&str| {
@@ -73,6 +82,12 @@ fn what_is_keyed_or_fixed_is_the_same_for_everyone() {
     };
     let mut constants: String = seen.lines().filter(constant).collect::<Vec<_>>().join("\n");
     constants.push('\n');
+    constants
+}
+
+#[test]
+fn what_is_keyed_or_fixed_is_the_same_for_everyone() {
+    let constants = constants(&probe(Kiln::script(PROBE)));
     expect![[r#"
         user 1000:1000
         groups 1000
