@@ -84,7 +84,7 @@ pub fn machine(
         memory_mib: hardware.memory_mib,
         cpus: hardware.cpus,
         accel: hardware.accel,
-        scratch: workshop.store().path().join("build"),
+        scratch: workshop.scratch("guest")?,
     })
 }
 

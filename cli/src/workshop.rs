@@ -18,6 +18,7 @@ use kiln_derivations::realise::world::{FetchHow, FindSandbox, Machine, Sandboxin
 use kiln_derivations::sandbox::{Bwrap, HostUser};
 use kiln_store::materialise::Checkout;
 use kiln_store::realisation::OutputMap;
+use kiln_store::scratch::BuildDir;
 use kiln_store::store::Store;
 
 use crate::args::RealiseArgs;
@@ -38,6 +39,8 @@ pub struct Workshop<'c> {
     listeners: Vec<Box<dyn Listener + Send>>,
     /// The pinned roots that programs are run from; in use until the end.
     roots: Mutex<Vec<Checkout>>,
+    /// Directories of this process, removed at the end.
+    scratch: Mutex<Vec<BuildDir>>,
     sandboxing: Mutex<Option<Sandboxing>>,
     /// The same, for builders of another platform.
     emulating: Mutex<Option<Sandboxing>>,
@@ -52,6 +55,7 @@ impl<'c> Workshop<'c> {
             store: context.store()?,
             listeners: context.listener()?,
             roots: Mutex::default(),
+            scratch: Mutex::default(),
             sandboxing: Mutex::default(),
             emulating: Mutex::default(),
         })
@@ -227,6 +231,17 @@ impl<'c> Workshop<'c> {
     /// Gives the pinned roots, which stay where they are until they are dropped.
     pub fn into_roots(self) -> Vec<Checkout> {
         self.roots.into_inner().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A directory of the builders' user that stays until the command ends. It
+    /// has the name of this process's session: whatever else lies among the
+    /// builders' directories is taken for a dead one's by the next kiln.
+    pub fn scratch(&self, name: &str) -> Result<std::path::PathBuf, CliError> {
+        let directory = self.store.new_build_dir(name)?;
+        let path = directory.path();
+        let mut all = self.scratch.lock().unwrap_or_else(|e| e.into_inner());
+        all.push(directory);
+        Ok(path)
     }
 
     /// Gives the store back.

@@ -79,3 +79,25 @@ fn assert_self_tested(transcript: &str) {
         .expect("the guest counts");
     assert!(count >= SELFTEST_COUNT, "only {count} outcomes compared");
 }
+
+/// Every kiln that opens the store clears what dead ones left there.
+#[test]
+fn other_kilns_leave_the_directory_of_a_guest_alone() {
+    let directory = Scratch::new();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let booted = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                shared().own(directory.path()).args(["store", "info"]).run();
+            }
+        });
+        let boot = ["boot", "minsys", "--format", "ext4"];
+        let booted = shared().own(directory.path()).args(boot);
+        let booted = booted.stdin("uname -m\n").run();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        booted
+    });
+    let booted = booted.expect_status(0);
+    let machine = std::env::consts::ARCH;
+    assert!(booted.stdout.contains(machine), "{}", booted.stdout);
+}
