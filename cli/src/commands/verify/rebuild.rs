@@ -161,13 +161,18 @@ impl Scratch {
         open_to_builders(&parent).map_err(failed)?;
         sweep(&parent, &store.compared()).map_err(failed)?;
         let path = parent.join(std::process::id().to_string());
-        std::fs::create_dir_all(&path).map_err(failed)?;
-        let alive = std::fs::File::open(&path).map_err(failed)?;
-        alive.lock().map_err(failed)?;
-        Ok(Self {
-            path,
-            _alive: alive,
-        })
+        loop {
+            std::fs::create_dir_all(&path).map_err(failed)?;
+            let alive = std::fs::File::open(&path).map_err(failed)?;
+            alive.lock().map_err(failed)?;
+            // Another process may have swept it before it was locked.
+            if path.exists() {
+                return Ok(Self {
+                    path,
+                    _alive: alive,
+                });
+            }
+        }
     }
 }
 
@@ -188,8 +193,9 @@ fn sweep(parent: &Path, kept: &Path) -> std::io::Result<()> {
         if path == kept {
             continue;
         }
-        let owner_is_gone = std::fs::File::open(&path)?.try_lock().is_ok();
-        if owner_is_gone {
+        // One that is gone was another's, which has just ended.
+        let owner_is_gone = |file: std::fs::File| file.try_lock().is_ok();
+        if std::fs::File::open(&path).is_ok_and(owner_is_gone) {
             let _ = std::fs::remove_dir_all(&path);
         }
     }
@@ -273,7 +279,9 @@ impl Verifying<'_> {
     /// Puts two trees that differ where people can look at them.
     fn keep(&self, verdict: &Verdict, verified: &mut Verified) -> Result<(), CliError> {
         for pair in &verdict.pairs {
-            if pair.explanation.is_none() {
+            // What kiln itself makes again shares most of its objects with the
+            // real store, and is whole in neither.
+            if pair.explanation.is_none() || !verified.is_of_a_script() {
                 continue;
             }
             let directory = self.kept(verified, &pair.output);

@@ -120,6 +120,11 @@ impl Verified {
         !matches!(self.judged, Some(Outcome::Differs | Outcome::Failed))
     }
 
+    /// Whether a script built it, and not kiln itself.
+    pub fn is_of_a_script(&self) -> bool {
+        self.builder == "exec"
+    }
+
     /// The judgement, if it was built.
     pub fn outcome(&self) -> Option<Outcome> {
         self.judged
@@ -199,7 +204,7 @@ fn lines(one: &Verified) -> Result<(), CliError> {
         output::line(&format!("  {reason}"))?;
     }
     for unvaried in &one.not_varied {
-        if one.builder == "exec" {
+        if one.is_of_a_script() {
             output::line(&format!(
                 "  not varied: {}: {}",
                 unvaried.factor, unvaried.why
