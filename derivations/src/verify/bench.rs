@@ -67,9 +67,10 @@ impl Builds for Bench<'_> {
     type Error = BuildError;
 
     fn build(&mut self, varied: &[Factor], held: &[Factor]) -> Result<Seen<OutputMap>, BuildError> {
-        // What is varied is compared with something older.
-        if let (Some(last), true) = (self.attempts.last(), varied.is_empty()) {
-            wait_until_after(last.window.end_s);
+        // What is varied is compared with something older than the last.
+        if varied.is_empty() {
+            let last = self.attempts.last().map(|last| last.window.end_s);
+            wait_until_after(last.unwrap_or(self.site.opened_s()));
         }
         let (start, start_s) = (Instant::now(), now_s());
         let built = self.run(varied, held);
@@ -109,7 +110,8 @@ fn wait_until_after(second: i64) {
     }
 }
 
-fn now_s() -> i64 {
+/// Seconds of UNIX time.
+pub(super) fn now_s() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0))
 }

@@ -16,6 +16,7 @@ use kiln_store::store::{OpenOptions, Store};
 use kiln_store::tree::Node;
 use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
 
+use super::bench::now_s;
 use super::factor::Factor;
 use super::pressure::{Ballast, Load};
 use crate::build::Job;
@@ -45,6 +46,7 @@ pub struct Site {
     other_disk: Result<OtherDisk, String>,
     random: PathBuf,
     processors: Vec<usize>,
+    opened_s: i64,
     /// It was tried, and there are no time namespaces for kiln.
     clocks_stay: AtomicBool,
 }
@@ -97,9 +99,16 @@ impl Site {
             other_disk: other_disk(&offers, &options),
             random,
             processors: allowed_processors(),
+            opened_s: now_s(),
             clocks_stay: AtomicBool::new(false),
             offers,
         })
+    }
+
+    /// When this was made, in seconds of UNIX time. What is compared with was
+    /// built before.
+    pub(super) fn opened_s(&self) -> i64 {
+        self.opened_s
     }
 
     /// The store that everything is captured into.
