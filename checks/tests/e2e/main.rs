@@ -9,6 +9,7 @@
 mod changes;
 mod commands;
 mod damage;
+mod debian;
 mod guest;
 mod init;
 mod places;

@@ -17,6 +17,7 @@ use crate::compose::merge::{Layer, known_name};
 use crate::compose::{ComposeError, compose, paths};
 use crate::derivation::{Compose, LocalContent, LocalFile, Rootfs};
 use crate::image::archive::{self, ArchiveError};
+use crate::image::packaged::Said;
 use crate::image::rootfs::{self, RootfsError};
 
 /// Merges the job's inputs.
@@ -34,7 +35,14 @@ pub(crate) fn root_file_system(
     job: &Job<'_>,
     spec: &Rootfs,
 ) -> Result<TreeId, BuildError> {
-    rootfs::assemble(objects, &layers(job), spec).map_err(|error| match error {
+    let (mut merged, mut said) = (Vec::new(), Vec::new());
+    for layer in layers(job) {
+        match Said::of_input(&layer.name, layer.tree) {
+            Some(of_a_package) => said.push(of_a_package),
+            None => merged.push(layer),
+        }
+    }
+    rootfs::assemble(objects, &merged, &said, spec).map_err(|error| match error {
         RootfsError::Object(error) => object_error(&error),
         RootfsError::Compose(error) => compose_error(error),
         other => BuildError::new(FailureClass::Compose, other.to_string()),

@@ -5,6 +5,7 @@ use std::io::{BufReader, Read};
 
 use kiln_store::hash::TreeId;
 use kiln_store::objects::Objects;
+use kiln_store::realisation::OutputMap;
 use kiln_store::tree::Name;
 
 use super::error::{BuildError, FailureClass};
@@ -17,6 +18,7 @@ use crate::fetch::git::Repository;
 use crate::fetch::{
     Attempt, Cancel, Candidate, FetchError, FetchProgress, FetchRequest, Fetched, Fetcher, Problem,
 };
+use crate::image::packaged::{self, META, PackagedError};
 
 /// How often progress is told, in bytes.
 const STEP_BYTES: u64 = 1 << 20;
@@ -29,25 +31,30 @@ pub(crate) fn build(
     spec: &Fetch,
 ) -> Result<Built, BuildError> {
     if spec.unpack == Unpack::Git {
-        return built(git(objects, fetcher, spec)?, 0);
+        let tree = git(objects, fetcher, spec)?;
+        return Ok(built(only(tree), 0));
     }
     let progress = Progress { job, spec };
     let cancel = Cancel::from_flag(job.cancel.flag());
     let fetched = fetcher.fetch(&request(job, spec)?, &progress, &cancel);
     let fetched = fetched.map_err(fetch_error)?;
-    let tree = unpack(objects, &fetched, spec)?;
-    // The tree is in the store; the archive was only its wrapping.
+    let outputs = unpack(objects, &fetched, spec)?;
+    // They are in the store; the archive was only its wrapping.
     let _ = std::fs::remove_file(&fetched.path);
     let bytes = fetched.from.is_some().then_some(fetched.size);
-    built(tree, bytes.unwrap_or(0))
+    Ok(built(outputs, bytes.unwrap_or(0)))
 }
 
-fn built(tree: TreeId, fetched_bytes: u64) -> Result<Built, BuildError> {
-    Ok(Built {
-        outputs: vec![(OUT.to_owned(), tree)],
+fn built(outputs: OutputMap, fetched_bytes: u64) -> Built {
+    Built {
+        outputs,
         fetched_bytes,
         ..Built::default()
-    })
+    }
+}
+
+fn only(tree: TreeId) -> OutputMap {
+    vec![(OUT.to_owned(), tree)]
 }
 
 fn request(job: &Job<'_>, spec: &Fetch) -> Result<FetchRequest, BuildError> {
@@ -69,7 +76,7 @@ fn request(job: &Job<'_>, spec: &Fetch) -> Result<FetchRequest, BuildError> {
     })
 }
 
-fn unpack(objects: &dyn Objects, fetched: &Fetched, spec: &Fetch) -> Result<TreeId, BuildError> {
+fn unpack(objects: &dyn Objects, fetched: &Fetched, spec: &Fetch) -> Result<OutputMap, BuildError> {
     let file = File::open(&fetched.path).map_err(|error| {
         let text = format!("{}: {error}", fetched.path.display());
         BuildError::new(FailureClass::Machine, text)
@@ -77,15 +84,20 @@ fn unpack(objects: &dyn Objects, fetched: &Fetched, spec: &Fetch) -> Result<Tree
     let limits = archive::Limits::default();
     let mut reader = BufReader::with_capacity(1 << 17, file);
     match &spec.unpack {
-        Unpack::Raw { name } => raw(objects, &mut reader, name),
+        Unpack::Raw { name } => raw(objects, &mut reader, name).map(only),
         Unpack::Tar { strip, keep } => {
             let selection = Selection::new(*strip as usize, keep).map_err(archive_error)?;
             let unpacked = source::unpack(reader, &selection, &limits, objects);
-            unpacked.map(|it| it.tree).map_err(archive_error)
+            unpacked.map(|it| only(it.tree)).map_err(archive_error)
         }
         Unpack::Deb => {
             let package = deb::unpack(reader, &limits, objects);
-            package.map(|it| it.data.tree).map_err(archive_error)
+            let package = package.map_err(archive_error)?.data;
+            let meta = packaged::output(objects, &package).map_err(packaged_error)?;
+            Ok(vec![
+                (META.to_owned(), meta),
+                (OUT.to_owned(), package.tree),
+            ])
         }
         Unpack::Git => unreachable!("git is not a file"),
     }
@@ -139,6 +151,13 @@ fn lied(attempt: &Attempt) -> bool {
 fn archive_error(error: ArchiveError) -> BuildError {
     match error {
         ArchiveError::Objects(error) => object_error(&error),
+        other => BuildError::new(FailureClass::Archive, other.to_string()),
+    }
+}
+
+fn packaged_error(error: PackagedError) -> BuildError {
+    match error {
+        PackagedError::Object(error) => object_error(&error),
         other => BuildError::new(FailureClass::Archive, other.to_string()),
     }
 }

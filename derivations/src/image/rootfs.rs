@@ -9,6 +9,7 @@ use kiln_store::objects::{ObjectError, Objects};
 use kiln_store::tree::{Directory, Entry, Node};
 
 use super::meta::{self, Kind, Line, Meta};
+use super::packaged::{self, Said};
 use crate::compose::merge::{self, Layer, Preference, known_name};
 use crate::compose::{ComposeError, link_check, paths, remove};
 use crate::derivation::Rootfs;
@@ -28,6 +29,26 @@ pub enum RootfsError {
     /// A device is to stand where something else does.
     #[error("`devices` puts a node at `{0}`, where something else stands")]
     DeviceInTheWay(String),
+    /// Two packages say different things of a path.
+    #[error(
+        "package `{first}` gives `{path}` the mode and owner {first_says}, package `{second}` {second_says}; \
+         say which is right with `modes = {{ \"{path}\" = {{ mode = \"…\", owner = \"…\" }} }}`"
+    )]
+    Disagree {
+        /// The path, with a leading `/`.
+        path: String,
+        /// The package that came first.
+        first: String,
+        /// Mode and owner there.
+        first_says: String,
+        /// The package that came second.
+        second: String,
+        /// Mode and owner there.
+        second_says: String,
+    },
+    /// What a package says of owners and modes cannot be read.
+    #[error("what package `{0}` says of owners and modes: {1}")]
+    Said(String, String),
     /// Files refer to things that are not in the root file system.
     #[error("the root file system is not complete:{}", list(.0))]
     Broken(Vec<link_check::Broken>),
@@ -37,10 +58,12 @@ fn list(broken: &[link_check::Broken]) -> String {
     broken.iter().map(|one| format!("\n  {one}")).collect()
 }
 
-/// Makes the output `{tree/, meta}` and returns its address.
+/// Makes the output `{tree/, meta}` and returns its address. `said` is what the
+/// packages in the layers say of owners and modes; `spec` has the last word.
 pub fn assemble(
     objects: &dyn Objects,
     layers: &[Layer],
+    said: &[Said],
     spec: &Rootfs,
 ) -> Result<TreeId, RootfsError> {
     let mut root = MutableDirectory::default();
@@ -59,7 +82,10 @@ pub fn assemble(
         paths::directory(objects, &mut root, &paths::split(path)?.0)?;
     }
     let tree = root.freeze(objects)?;
-    let meta = metadata(objects, &tree, spec)?;
+    let own = metadata(objects, &tree, spec)?;
+    let settled = |path: &str| own.contains_key(path.as_bytes());
+    let mut meta = packaged::gather(objects, &tree, layers, said, &settled)?;
+    meta.extend(own);
     let broken = link_check::check(objects, &tree)?;
     if !broken.is_empty() {
         return Err(RootfsError::Broken(broken));
@@ -225,7 +251,7 @@ mod tests {
             .zip(layers)
             .map(|(name, lines)| layer(&objects, &char::from(name).to_string(), lines))
             .collect();
-        let got = match assemble(&objects, &layers, spec) {
+        let got = match assemble(&objects, &layers, &[], spec) {
             Ok(output) => show(&objects, &output),
             Err(error) => error.to_string().lines().map(str::to_owned).collect(),
         };

@@ -5,6 +5,7 @@ use crate::derivation::{
     Builder, Compose, Derivation, Fetch, LocalOrigin, OUT, Role, Target, Unpack,
 };
 use crate::graph::DerivationId;
+use crate::image::packaged::META;
 use crate::manifest::lock::{PinnedPackage, PinnedSeed, PinnedSource};
 use crate::manifest::problem::Problem;
 use crate::manifest::schema::Source;
@@ -117,7 +118,7 @@ impl Evaluator<'_> {
                 unpack: Unpack::Deb,
             }),
             inputs: Vec::new(),
-            outputs: vec![OUT.to_owned()],
+            outputs: vec![META.to_owned(), OUT.to_owned()],
         });
         self.debs.insert(package.sha256.clone(), id);
         id

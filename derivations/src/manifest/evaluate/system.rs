@@ -9,6 +9,7 @@ use crate::derivation::{
     Attributes, Builder, Compose, Derivation, Input, OUT, Role, Rootfs, Target,
 };
 use crate::graph::DerivationId;
+use crate::image::packaged::{META, Said};
 use crate::manifest::check::LAYERS;
 use crate::manifest::problem::Problem;
 use crate::manifest::reference::Kind;
@@ -81,6 +82,9 @@ impl Evaluator<'_> {
         let table = scope.manifest.rootfs_for(name, target).unwrap_or_default();
         let packages = table.packages.iter().flatten();
         let mut inputs = self.merge_inputs(scope, packages, Role::Material, Some(target))?;
+        let said = inputs.iter().flat_map(|input| self.said(input));
+        let said: Vec<_> = said.collect();
+        inputs.extend(said);
         let mut rootfs = described(&table);
         let mut bundle = Bundle::default();
         for (path, file) in table.files.iter().flatten() {
@@ -112,6 +116,29 @@ impl Evaluator<'_> {
             inputs,
             outputs: vec![OUT.to_owned()],
         }))
+    }
+
+    /// What the Debian packages in a layer say of owners and modes: those it is
+    /// composed of, however often.
+    fn said(&self, layer: &Input) -> Vec<Input> {
+        let mut said = Vec::new();
+        let mut rest = vec![layer];
+        while let Some(input) = rest.pop() {
+            let derivation = self.graph.get(input.derivation);
+            match derivation.builder {
+                Builder::Compose(_) => rest.extend(&derivation.inputs),
+                Builder::Fetch(_) if derivation.outputs.iter().any(|it| it == META) => {
+                    said.push(Input {
+                        output: META.to_owned(),
+                        at: Said::input_name(&layer.at, &input.at),
+                        ..input.clone()
+                    });
+                }
+                _ => {}
+            }
+        }
+        said.sort_by(|a, b| a.at.cmp(&b.at));
+        said
     }
 
     /// Adds a file; the result is its mode and owner, if the tree cannot tell.

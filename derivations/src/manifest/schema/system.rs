@@ -17,7 +17,8 @@ use crate::manifest::units::{Bytes, DeviceLine, Mode, Owner, Seconds};
 pub struct Rootfs {
     /// What it is, in a line. Changes nothing that is built.
     pub description: Option<String>,
-    /// What is merged into it, with what that needs at run time.
+    /// What is merged into it, with what that needs at run time. Debian
+    /// packages bring their owners and modes.
     pub packages: Option<Texts>,
     /// Files by path. They win over a package's file of the same path.
     pub files: Option<Table<RootfsFile>>,
