@@ -22,10 +22,13 @@
 //!   rehashes what is there, [`scratch`] gives builders a place to work and
 //!   [`logs`] keeps what they said.
 //!
+//! On other machines: [`cache`].
+//!
 //! Enter at [`store::Store`] to use it, at [`layout`] to understand it, at
 //! [`tree::Directory`] for what it holds. The crate knows nothing of manifests,
 //! derivations, builders or terminals.
 
+pub mod cache;
 pub mod canonical;
 pub mod error;
 pub mod gc;
