@@ -9,6 +9,7 @@
 //! - [`tree`]: files, symlinks and directories as a BLAKE3 Merkle tree, and the
 //!   one canonical encoding of a directory.
 //! - [`realisation`]: the claim "this recipe gave these outputs".
+//! - [`trust`]: who signed that claim, and whether that is enough.
 //! - [`objects`]: the trait through which all tree work reads and writes.
 //! - [`mutable`]: a tree while it is being put together.
 //!
@@ -49,6 +50,7 @@ pub mod scratch;
 pub mod sources;
 pub mod store;
 pub mod tree;
+pub mod trust;
 pub mod verify;
 
 mod blobs;

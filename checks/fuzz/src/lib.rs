@@ -25,24 +25,28 @@ use kiln_store::hash::TreeId;
 use kiln_store::objects::{Memory, Objects};
 use kiln_store::realisation::SignedRealisation;
 use kiln_store::tree::{Directory, Entry, Name, Node};
+use kiln_store::trust::key::SecretKey;
+use kiln_store::trust::statement::{Statement, Statements};
 
 /// Gives bytes to one parser.
 pub type Target = fn(&[u8]);
 
 /// All of them by name.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("ar", ar_archive),
     ("deb", deb),
     ("directory", directory),
     ("elf", elf),
     ("explain", explain),
     ("index", index),
+    ("keyfile", keyfile),
     ("lock", lock),
     ("manifest", manifest),
     ("meta", meta),
     ("realisation", realisation),
     ("relation", relation),
     ("signed", signed),
+    ("statement", statement),
     ("tar", tar),
 ];
 
@@ -72,6 +76,26 @@ pub fn ar_archive(bytes: &[u8]) {
 /// A Debian package.
 pub fn deb(bytes: &[u8]) {
     let _ = packages::unpack(bytes, &LIMITS, &Memory::default());
+}
+
+/// The file of a secret key.
+pub fn keyfile(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(key) = SecretKey::parse(text) {
+        assert!(text.contains(&key.public().to_string()));
+    }
+}
+
+/// What a key says of itself: canonical or refused, and learnt only if signed.
+pub fn statement(bytes: &[u8]) {
+    if let Ok(statement) = Statement::decode(bytes) {
+        assert_eq!(statement.encode(), bytes);
+        let mut statements = Statements::default();
+        let learnt = statements.learn(&statement).is_ok();
+        assert_eq!(statements.iter().count(), usize::from(learnt));
+    }
 }
 
 /// A directory object: canonical or refused.
