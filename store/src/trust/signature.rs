@@ -50,7 +50,7 @@ impl SignedRealisation {
 }
 
 #[cfg(test)]
-pub(super) mod fixture {
+pub(crate) mod fixture {
     use super::*;
     use crate::hash::{Digest, RecipeKey, TreeId};
 
