@@ -516,6 +516,7 @@ fn status(class: FailureClass) -> ExitStatus {
         | FailureClass::Archive
         | FailureClass::Changed => ExitStatus::BuildFailed,
         FailureClass::HashMismatch => ExitStatus::HashMismatch,
+        FailureClass::Untrusted => ExitStatus::Untrusted,
         FailureClass::Unavailable
         | FailureClass::Sandbox
         | FailureClass::DiskFull

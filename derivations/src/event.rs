@@ -28,6 +28,38 @@ pub enum Event {
         /// Which.
         derivation: Subject,
     },
+    /// Others built a derivation, and it is not built here.
+    Claimed {
+        /// Which.
+        derivation: Subject,
+    },
+    /// The outputs of a claimed derivation were had from others.
+    Pulled {
+        /// Which.
+        derivation: Subject,
+        /// From where.
+        from: String,
+        /// Its outputs.
+        outputs: BTreeMap<String, TreeId>,
+        /// Bytes that were transferred.
+        bytes: u64,
+        /// Wall time of the transfer.
+        wall_s: f64,
+    },
+    /// Others could not give what they claim; it is built here.
+    PullFailed {
+        /// Which.
+        derivation: Subject,
+        /// What was wrong.
+        why: String,
+    },
+    /// A cache does not serve, and is not asked again.
+    CacheSkipped {
+        /// Where it is.
+        cache: String,
+        /// What was wrong.
+        why: String,
+    },
     /// A builder starts.
     Started {
         /// Which.
@@ -108,6 +140,12 @@ pub enum Event {
         skipped: usize,
         /// Bytes that were downloaded.
         fetched_bytes: u64,
+        /// How many others had built.
+        claimed: usize,
+        /// How many of those were pulled.
+        pulled: usize,
+        /// Bytes that were pulled.
+        pulled_bytes: u64,
     },
 }
 

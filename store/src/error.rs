@@ -102,6 +102,15 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The file of a key's statement is damaged. Without it a key that was
+    /// revoked might be believed.
+    #[error(
+        "what is known of a key is damaged in {}; remove the file once you know that the key stands", .path.display()
+    )]
+    DamagedStatement {
+        /// The file.
+        path: PathBuf,
+    },
     /// A destination outside of the store exists and may not be replaced.
     #[error("{} exists already; it is left as it is", .path.display())]
     Exists {

@@ -8,6 +8,7 @@
 //! ├── trees/ab/HEX            canonical directories
 //! ├── realisations/HEX        canonical signed realisations: the source of truth
 //! ├── roots/HEX               registered roots, HEX the digest of their name
+//! ├── keys/HEX                what signing keys were heard to say of themselves
 //! ├── kiln.db                 index over realisations; derived, can be rebuilt
 //! ├── mat/BOOT/HEX[-VARIANT]  trees as directories, hard links of blobs; a cache
 //! ├── leases/SESSION          who is alive and what it uses; flocked by its owner
@@ -81,6 +82,7 @@ pub(crate) const SOURCES: &str = "sources";
 pub(crate) const RESULTS: &str = "results";
 pub(crate) const DOWNLOADS: &str = "downloads";
 pub(crate) const VERIFY: &str = "verify";
+pub(crate) const KEYS: &str = "keys";
 pub(crate) const COMPARED: &str = "verify/kept";
 
 const DIRECTORIES: [&str; 13] = [

@@ -48,6 +48,7 @@ pub mod results;
 pub mod roots;
 pub mod scratch;
 pub mod sources;
+pub mod statements;
 pub mod store;
 pub mod tree;
 pub mod trust;

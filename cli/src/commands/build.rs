@@ -68,6 +68,9 @@ struct Json<'a> {
     fetched: usize,
     fetched_bytes: u64,
     reused: usize,
+    claimed: usize,
+    pulled: usize,
+    pulled_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -107,6 +110,9 @@ fn print(
         fetched: report.fetched,
         fetched_bytes: report.fetched_bytes,
         reused: report.reused,
+        claimed: report.claimed,
+        pulled: report.pulled,
+        pulled_bytes: report.pulled_bytes,
     })
 }
 

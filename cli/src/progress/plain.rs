@@ -53,6 +53,23 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
             title(derivation),
             seconds(*wall_s)
         )),
+        Event::Pulled {
+            derivation,
+            from,
+            bytes: size,
+            wall_s,
+            ..
+        } => Some(format!(
+            "pulled  {} ({}) in {} from {from}",
+            title(derivation),
+            bytes(*size),
+            seconds(*wall_s)
+        )),
+        Event::PullFailed { derivation, why } => Some(format!(
+            "warning {}: {why}; it is built here",
+            title(derivation)
+        )),
+        Event::CacheSkipped { cache, why } => Some(format!("warning {cache} is skipped: {why}")),
         Event::Failed {
             derivation, class, ..
         } => Some(format!("failed  {} ({class})", title(derivation))),
@@ -78,13 +95,17 @@ pub fn end(event: &Event) -> Option<String> {
         failed,
         skipped,
         fetched_bytes,
+        claimed,
+        pulled,
+        pulled_bytes,
     } = event
     else {
         return None;
     };
-    if built + failed + skipped == 0 {
+    if built + failed + skipped + pulled == 0 {
+        let realised = reused + claimed;
         return Some(format!(
-            "nothing to do: all {reused} derivations are realised"
+            "nothing to do: all {realised} derivations are realised"
         ));
     }
     let mut text = format!(
@@ -92,6 +113,12 @@ pub fn end(event: &Event) -> Option<String> {
         built - fetched,
         bytes(*fetched_bytes)
     );
+    if *claimed > 0 {
+        let size = bytes(*pulled_bytes);
+        text.push_str(&format!(
+            ", {claimed} built by others, {pulled} of them pulled ({size})"
+        ));
+    }
     if failed + skipped > 0 {
         text.push_str(&format!(", {failed} failed, {skipped} not tried"));
     }

@@ -17,6 +17,8 @@ pub enum FailureClass {
     Archive,
     /// What was fetched is not what its hash says.
     HashMismatch,
+    /// Claims contradict each other, or what was built here.
+    Untrusted,
     /// Nothing that could be fetched.
     Unavailable,
     /// A local file changed while it was read.
@@ -41,6 +43,7 @@ impl FailureClass {
             FailureClass::Compose => "compose",
             FailureClass::Archive => "archive",
             FailureClass::HashMismatch => "hash-mismatch",
+            FailureClass::Untrusted => "untrusted",
             FailureClass::Unavailable => "unavailable",
             FailureClass::Changed => "changed",
             FailureClass::Sandbox => "sandbox",

@@ -8,7 +8,7 @@ use expect_test::{Expect, expect};
 use kiln_store::hash::{Digest, TreeId};
 
 use super::encode::{Fields, Sink};
-use super::resolve::{Lineage, ResolvedInput, encode_action, encode_recipe, keys};
+use super::resolve::{Lineage, ResolvedInput, encode_action, encode_recipe, keys, recipe_inputs};
 use super::*;
 
 /// Numbers stand as such, digests by their first bytes, texts quoted.
@@ -43,7 +43,7 @@ fn check(derivation: &Derivation, expected: &Expect) {
     let inputs: Vec<_> = derivation.inputs.iter().map(resolve).collect();
     let (mut action, mut recipe) = (Fields::default(), Fields::default());
     encode_action(&mut action, derivation, &inputs);
-    encode_recipe(&mut recipe, derivation, &inputs);
+    encode_recipe(&mut recipe, derivation, &recipe_inputs(derivation, &inputs));
     let keys = keys(derivation, &inputs);
     let recipe = match recipe == action {
         true => "the same\n".to_owned(),

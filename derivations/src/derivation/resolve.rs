@@ -37,6 +37,24 @@ pub struct ResolvedInput {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Lineage(pub Digest);
 
+/// What an input is in the recipe key of what uses it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecipeInput {
+    /// Read into the output: its content.
+    Read(TreeId),
+    /// Executed: its lineage.
+    Executed(Lineage),
+}
+
+/// The keys that need no tool to be realised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecipeKeys {
+    /// C: what builders of different platforms meet under.
+    pub recipe: RecipeKey,
+    /// What it is to the recipe keys of what executes it.
+    pub lineage: Lineage,
+}
+
 /// The keys of a derivation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Keys {
@@ -61,14 +79,43 @@ pub fn keys(derivation: &Derivation, inputs: &[ResolvedInput]) -> Keys {
     debug_assert_eq!(derivation.inputs.len(), inputs.len());
     let mut action = HashSink::new(ACTION_CONTEXT);
     encode_action(&mut action, derivation, inputs);
+    let RecipeKeys { recipe, lineage } =
+        recipe_keys(derivation, &recipe_inputs(derivation, inputs));
+    Keys {
+        action: ActionKey(action.finish()),
+        recipe,
+        lineage,
+    }
+}
+
+/// Computes what can be computed before any tool is realised. `inputs` are in
+/// the order of the derivation's own; a pinned seed needs none.
+pub fn recipe_keys(derivation: &Derivation, inputs: &[RecipeInput]) -> RecipeKeys {
     let mut recipe = HashSink::new(RECIPE_CONTEXT);
     encode_recipe(&mut recipe, derivation, inputs);
     let mut lineage = HashSink::new(LINEAGE_CONTEXT);
     encode_lineage(&mut lineage, derivation, inputs);
-    Keys {
-        action: ActionKey(action.finish()),
+    RecipeKeys {
         recipe: RecipeKey(recipe.finish()),
         lineage: Lineage(lineage.finish()),
+    }
+}
+
+/// What of resolved inputs counts for the recipe key.
+pub fn recipe_inputs(derivation: &Derivation, inputs: &[ResolvedInput]) -> Vec<RecipeInput> {
+    let pairs = derivation.inputs.iter().zip(inputs);
+    let part = |(input, resolved): (&Input, &ResolvedInput)| match input.role.is_executed() {
+        true => RecipeInput::Executed(resolved.lineage),
+        false => RecipeInput::Read(resolved.tree),
+    };
+    pairs.map(part).collect()
+}
+
+/// The lock record that stands for all inputs of a pinned seed.
+pub fn pinned_seed(derivation: &Derivation) -> Option<&Digest> {
+    match &derivation.builder {
+        Builder::Compose(compose) => compose.seed.as_ref(),
+        _ => None,
     }
 }
 
@@ -84,31 +131,28 @@ pub fn encode_action(sink: &mut impl Sink, derivation: &Derivation, inputs: &[Re
 }
 
 /// Writes what C is the digest of.
-pub fn encode_recipe(sink: &mut impl Sink, derivation: &Derivation, inputs: &[ResolvedInput]) {
+pub fn encode_recipe(sink: &mut impl Sink, derivation: &Derivation, inputs: &[RecipeInput]) {
     executed_on(sink, derivation);
     without_platform(sink, derivation, inputs);
 }
 
 /// Writes what the lineage is the digest of.
-pub fn encode_lineage(sink: &mut impl Sink, derivation: &Derivation, inputs: &[ResolvedInput]) {
+pub fn encode_lineage(sink: &mut impl Sink, derivation: &Derivation, inputs: &[RecipeInput]) {
     without_platform(sink, derivation, inputs);
 }
 
-fn without_platform(sink: &mut impl Sink, derivation: &Derivation, inputs: &[ResolvedInput]) {
+fn without_platform(sink: &mut impl Sink, derivation: &Derivation, inputs: &[RecipeInput]) {
     head(sink, derivation, false);
-    if let Builder::Compose(compose) = &derivation.builder
-        && let Some(seed) = &compose.seed
-    {
+    if let Some(seed) = pinned_seed(derivation) {
         sink.field("seed", seed.as_bytes());
         return;
     }
     sink.number("inputs", inputs.len() as u64);
-    for (input, resolved) in derivation.inputs.iter().zip(inputs) {
+    for (input, part) in derivation.inputs.iter().zip(inputs) {
         edge(sink, input);
-        if input.role.is_executed() {
-            sink.field("lineage", resolved.lineage.0.as_bytes());
-        } else {
-            sink.field("tree", resolved.tree.digest().as_bytes());
+        match part {
+            RecipeInput::Executed(lineage) => sink.field("lineage", lineage.0.as_bytes()),
+            RecipeInput::Read(tree) => sink.field("tree", tree.digest().as_bytes()),
         }
     }
 }

@@ -14,8 +14,8 @@ use super::parse::parse_file;
 use super::problem::{ManifestError, Problem, SourceFile};
 use super::reference::Kind;
 use super::schema::{
-    BootCheck, Compose, Document, Flake, Format, Image, Import, Mirrors, Overlay, Package, Rootfs,
-    Runner, Seed, Source, Table, Variant, Verify,
+    BootCheck, Cache, Compose, Document, Flake, Format, Image, Import, Mirrors, Overlay, Package,
+    Rootfs, Runner, Seed, Source, Table, Trust, Variant, Verify,
 };
 use super::span::{At, FileId, Span};
 use crate::derivation::Target;
@@ -43,6 +43,10 @@ pub struct Manifest {
     pub sandbox: Option<Runner>,
     /// What `kiln verify` varies builds with.
     pub verify: Verify,
+    /// Where others share what they built.
+    pub caches: Table<Cache>,
+    /// Whom to believe.
+    pub trust: Option<At<Trust>>,
     /// Pinned binary packages.
     pub seeds: Table<Seed>,
     /// What is fetched.
@@ -329,6 +333,14 @@ impl Assembly {
         let (clock, locale) = (&mut manifest.verify.clock, &mut manifest.verify.locale);
         single("verify.clock", clock, verify.clock, problems);
         single("verify.locale", locale, verify.locale, problems);
+        match (&manifest.trust, document.trust) {
+            (Some(first), Some(second)) => {
+                problems.push(twice("`[trust]`".to_owned(), second.span, first.span));
+            }
+            (None, found) => manifest.trust = found,
+            (Some(_), None) => {}
+        }
+        table("cache", &mut manifest.caches, document.cache, problems);
         table("import", &mut self.declared, document.import, problems);
         table("template", &mut self.templates, document.template, problems);
         table("seed", &mut manifest.seeds, document.seed, problems);

@@ -15,6 +15,7 @@ use super::assemble::Manifest;
 use super::problem::Problem;
 use super::reference::{Found, Kind};
 use super::schema::{Import, Package, Table, Texts};
+use super::sharing;
 use super::span::{At, Span};
 use super::units::is_clean_absolute;
 
@@ -56,6 +57,7 @@ pub(super) fn written<'m>(
         check.seed(seed);
     }
     check.runners();
+    sharing::check(&manifest.caches, manifest.trust.as_ref(), check.problems);
     for package in templates.values().chain(manifest.packages.values()) {
         check.package(package, templates);
     }

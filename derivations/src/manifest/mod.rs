@@ -12,6 +12,7 @@
 //! - [`lock`]: what `flake-like.lock` pins; pure data.
 //! - [`mod@evaluate`]: what is wanted of a manifest, as derivations; pure but for
 //!   local files, which it reads through a trait.
+//! - [`sharing`]: which caches and whose claims count, the user's own included.
 //! - [`init`]: the manifest that a new project starts with.
 //!
 //! Mistakes are [`problem`]s: diagnostics with spans. Nothing here fetches,
@@ -28,6 +29,7 @@ pub mod parse;
 pub mod problem;
 mod reference;
 pub mod schema;
+pub mod sharing;
 pub mod span;
 pub mod units;
 
@@ -39,6 +41,7 @@ pub use parse::parse;
 pub use problem::{ManifestError, Problem};
 pub use reference::Kind;
 pub use schema::published::manifest_schema;
+pub use sharing::{Settings, Sharing};
 
 /// The file name of manifests.
 pub const MANIFEST_FILE: &str = "flake-like.toml";

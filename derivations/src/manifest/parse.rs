@@ -25,8 +25,18 @@ pub fn parse(name: &str, text: &str) -> Result<Document, ManifestError> {
 /// Parses one of several files: what could be read, and what is wrong with the
 /// rest.
 pub(super) fn parse_file(file: FileId, text: &str) -> (Document, Vec<Problem>) {
+    parse_kinds(file, text, &KINDS)
+}
+
+/// The same for a file that may have some kinds of tables only.
+pub(super) fn parse_kinds(
+    file: FileId,
+    text: &str,
+    kinds: &'static [&'static str],
+) -> (Document, Vec<Problem>) {
     let mut reader = Reader {
         file,
+        kinds,
         problems: Vec::new(),
     };
     let (root, errors) = DeTable::parse_recoverable(text);
@@ -42,8 +52,9 @@ pub(super) fn parse_file(file: FileId, text: &str) -> (Document, Vec<Problem>) {
 }
 
 /// The keys of the top level.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 19] = [
     "boot-check",
+    "cache",
     "compose",
     "emulation",
     "emulator",
@@ -58,12 +69,15 @@ const KINDS: [&str; 17] = [
     "seed",
     "source",
     "template",
+    "trust",
     "variant",
     "verify",
 ];
 
 struct Reader {
     file: FileId,
+    /// The tables that may stand here.
+    kinds: &'static [&'static str],
     problems: Vec<Problem>,
 }
 
@@ -74,12 +88,22 @@ impl Reader {
         for (key, value) in root {
             let span = Span::new(self.file, key.span());
             match key.get_ref().as_ref() {
+                other if !self.kinds.contains(&other) => self.problems.push(
+                    Problem::at(
+                        span,
+                        format!("unknown table `{other}`"),
+                        "not a table of this kind of file",
+                    )
+                    .suggest(other, self.kinds.iter().copied()),
+                ),
                 "flake" => document.flake = self.value(value, span).map(|v| At::new(v, span)),
                 "mirrors" => document.mirrors = self.value(value, span),
                 "emulator" => document.emulator = self.value(value, span),
                 "emulation" => document.emulation = self.value(value, span),
                 "sandbox" => document.sandbox = self.value(value, span),
                 "verify" => document.verify = self.value(value, span),
+                "cache" => document.cache = self.table(value),
+                "trust" => document.trust = self.value(value, span).map(|v| At::new(v, span)),
                 "import" => document.import = self.table(value),
                 "seed" => document.seed = self.table(value),
                 "source" => document.source = self.table(value),
@@ -91,14 +115,7 @@ impl Reader {
                 "format" => document.format = self.table(value),
                 "variant" => document.variant = self.table(value),
                 "boot-check" => document.boot_check = self.table(value),
-                other => self.problems.push(
-                    Problem::at(
-                        span,
-                        format!("unknown table `{other}`"),
-                        "not a table of manifests",
-                    )
-                    .suggest(other, KINDS),
-                ),
+                known => unreachable!("no table is read from `{known}`"),
             }
         }
     }

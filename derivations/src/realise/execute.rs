@@ -17,12 +17,14 @@ use std::time::Instant;
 use kiln_store::hash::{ActionKey, TreeId};
 use kiln_store::realisation::{OutputMap, Realisation};
 
-use super::plan::{Oracle, Plan, State};
+use super::others::{Others, Pull, PullError, Pulled, pulled};
+use super::plan::{Asked, Claim, Oracle, Plan, State};
+use super::running::{Place, Running};
 use crate::build::error::{BuildError, FailureClass};
 use crate::build::{Built, Job};
 use crate::cancel::Cancel;
+use crate::derivation::Derivation;
 use crate::derivation::resolve::Keys;
-use crate::derivation::{Builder, Derivation};
 use crate::event::{EVENTS_VERSION, Event, Listener, Subject};
 use crate::graph::{DerivationId, Graph};
 
@@ -43,6 +45,11 @@ pub trait World: Sync {
 
     /// Records a claim, durably, with all that it names.
     fn register(&self, realisation: Realisation) -> Result<(), BuildError>;
+
+    /// What others built, if anybody is asked.
+    fn others(&self) -> Option<&dyn Others> {
+        None
+    }
 }
 
 /// How much is done at one time.
@@ -83,6 +90,12 @@ pub struct Report {
     pub fetched_bytes: u64,
     /// How many were found realised.
     pub reused: usize,
+    /// How many were claimed by others, and not built.
+    pub claimed: usize,
+    /// How many of those were pulled.
+    pub pulled: usize,
+    /// Bytes that were pulled.
+    pub pulled_bytes: u64,
     /// How many were not tried.
     pub skipped: usize,
     /// What failed, in the order of failing.
@@ -137,15 +150,8 @@ enum Message {
     Outputs(DerivationId, OutputMap),
     /// It is over: registered, or failed.
     Over(DerivationId, Result<Built, BuildError>),
-}
-
-/// What runs. A builder gives its place back once its outputs are in the store;
-/// its thread goes on until they are durable.
-#[derive(Default)]
-struct Running {
-    builds: usize,
-    downloads: usize,
-    threads: usize,
+    /// A pull is over.
+    Pulled(DerivationId, Result<Pulled, PullError>),
 }
 
 struct Executor<'e> {
@@ -175,6 +181,17 @@ impl Oracle for AskWorld<'_> {
 
     fn is_present(&self, tree: &TreeId) -> Result<bool, BuildError> {
         self.0.is_present(tree)
+    }
+
+    fn asks_others(&self) -> bool {
+        self.0.others().is_some()
+    }
+
+    fn claimed(&self, asked: &[Asked<'_>]) -> Result<Vec<Option<Claim>>, BuildError> {
+        match self.0.others() {
+            Some(others) => others.claimed(asked),
+            None => Ok(vec![None; asked.len()]),
+        }
     }
 }
 
@@ -215,11 +232,14 @@ impl<'e> Executor<'e> {
         let ready = self.plan.advance(&AskWorld(self.world))?;
         self.report_reuse();
         for id in ready {
-            let derivation = self.graph.get(id);
-            if !self.running.take_place(derivation, self.options) {
+            let place = self.place(id);
+            if !self.running.take(place, self.options) {
                 continue;
             }
-            self.start(scope, sender.clone(), id);
+            match self.plan.state(id) {
+                State::Absent(..) => self.start_pull(scope, sender.clone(), id),
+                _ => self.start(scope, sender.clone(), id),
+            }
         }
         Ok(())
     }
@@ -256,23 +276,93 @@ impl<'e> Executor<'e> {
         });
     }
 
+    fn start_pull<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        sender: Sender<Message>,
+        id: DerivationId,
+    ) where
+        'e: 'scope,
+    {
+        self.plan.start(id);
+        let State::Pulling(keys, outputs) = self.plan.state(id).clone() else {
+            unreachable!("the plan said that it can be pulled")
+        };
+        let Some(others) = self.world.others() else {
+            unreachable!("the plan asked them")
+        };
+        let subject = subject(self.graph.get(id), &keys);
+        let (listener, cancel) = (self.listener, self.cancel);
+        scope.spawn(move || {
+            let pull = Pull {
+                subject,
+                outputs: &outputs,
+                listener,
+                cancel,
+            };
+            let _ = sender.send(Message::Pulled(id, pulled(others, &pull)));
+        });
+    }
+
+    /// Where a derivation takes place while it runs.
+    fn place(&self, id: DerivationId) -> Place {
+        match self.plan.state(id) {
+            State::Absent(..) | State::Pulling(..) => Place::Download,
+            _ => Place::of(self.graph.get(id)),
+        }
+    }
+
     fn take(&mut self, message: Message) {
         match message {
             Message::Outputs(id, outputs) => {
-                self.running.leave_place(self.graph.get(id));
+                self.running.leave(self.place(id));
+                if let Some(error) = self.differs(id, &outputs) {
+                    return self.fail(id, error);
+                }
                 self.plan.finish(id, outputs);
             }
             Message::Over(id, result) => {
                 self.running.threads -= 1;
                 if matches!(self.plan.state(id), State::Running(_)) {
-                    self.running.leave_place(self.graph.get(id));
+                    self.running.leave(self.place(id));
                 }
                 match result {
                     Ok(built) => self.count(id, &built),
                     Err(error) => self.fail(id, error),
                 }
             }
+            Message::Pulled(id, result) => {
+                self.running.threads -= 1;
+                self.running.leave(Place::Download);
+                self.take_pulled(id, result);
+            }
         }
+    }
+
+    fn take_pulled(&mut self, id: DerivationId, result: Result<Pulled, PullError>) {
+        match result {
+            Ok(pulled) => {
+                self.report.pulled += 1;
+                self.report.pulled_bytes += pulled.bytes;
+                if let Some((_, outputs)) = self.plan.state(id).outputs() {
+                    let outputs = outputs.clone();
+                    self.plan.finish(id, outputs);
+                }
+            }
+            Err(PullError::Gone(_)) => self.plan.refuse(id),
+            Err(PullError::Own(error)) => self.fail(id, error),
+        }
+    }
+
+    /// What others claimed and could not give was the basis of what was resolved
+    /// since: a build of one's own has to agree.
+    fn differs(&self, id: DerivationId, outputs: &OutputMap) -> Option<BuildError> {
+        let claimed = self.plan.refused(id)?;
+        (claimed != outputs).then(|| {
+            let text = "a cache claims other outputs than were built here, and could not give \
+                        them; `kiln verify --caches` shows both";
+            BuildError::new(FailureClass::Untrusted, text)
+        })
     }
 
     fn count(&mut self, id: DerivationId, built: &Built) {
@@ -281,7 +371,7 @@ impl<'e> Executor<'e> {
             return;
         }
         self.report.built += 1;
-        if is_download(self.graph.get(id)) {
+        if Place::of(self.graph.get(id)) == Place::Download {
             self.report.fetched += 1;
             self.report.fetched_bytes += built.fetched_bytes;
         }
@@ -289,7 +379,7 @@ impl<'e> Executor<'e> {
 
     fn fail(&mut self, id: DerivationId, error: BuildError) {
         let keys = match self.plan.state(id) {
-            State::Running(keys) | State::Done(keys, _) => *keys,
+            State::Running(keys) | State::Done(keys, _) | State::Pulling(keys, _) => *keys,
             _ => return,
         };
         self.plan.fail(id);
@@ -314,32 +404,43 @@ impl<'e> Executor<'e> {
 
     fn report_reuse(&mut self) {
         for (id, state) in self.plan.states() {
-            if let State::Known(keys, _) = state
-                && !self.reported[id.index()]
-            {
-                self.reported[id.index()] = true;
-                self.report.reused += 1;
-                self.listener.event(&Event::Reused {
-                    derivation: subject(self.graph.get(id), keys),
-                });
+            let (claimed, keys) = match state {
+                State::Known(keys, _) => (false, keys),
+                State::Claimed(keys, _) | State::Absent(keys, _) => (true, keys),
+                _ => continue,
+            };
+            if self.reported[id.index()] {
+                continue;
+            }
+            self.reported[id.index()] = true;
+            let derivation = subject(self.graph.get(id), keys);
+            self.listener.event(&match claimed {
+                true => Event::Claimed { derivation },
+                false => Event::Reused { derivation },
+            });
+            match claimed {
+                true => self.report.claimed += 1,
+                false => self.report.reused += 1,
             }
         }
     }
 
     fn finish(mut self) -> Result<Report, BuildError> {
+        if let Some(others) = self.world.others() {
+            others.keep_claims()?;
+        }
         for (id, state) in self.plan.states() {
-            match state {
-                State::Known(keys, outputs) | State::Done(keys, outputs) => {
-                    self.report.realised.push((id, *keys, outputs.clone()));
-                }
-                State::Failed | State::Unwanted => {}
-                _ => self.report.skipped += 1,
+            if let Some((keys, outputs)) = state.outputs() {
+                self.report.realised.push((id, *keys, outputs.clone()));
             }
         }
+        let failed = |id: &DerivationId| *self.plan.state(*id) == State::Failed;
+        let unfinished = self.plan.unfinished();
+        self.report.skipped += unfinished.iter().filter(|id| !failed(id)).count();
         let outputs = |id: &DerivationId| match self.plan.state(*id) {
-            State::Known(keys, outputs) | State::Done(keys, outputs) => {
-                Some((*keys, outputs.clone()))
-            }
+            State::Known(keys, outputs)
+            | State::Claimed(keys, outputs)
+            | State::Done(keys, outputs) => Some((*keys, outputs.clone())),
             _ => None,
         };
         self.report.roots = self.plan.roots().iter().map(outputs).collect();
@@ -350,33 +451,12 @@ impl<'e> Executor<'e> {
             failed: self.report.failures.len(),
             skipped: self.report.skipped,
             fetched_bytes: self.report.fetched_bytes,
+            claimed: self.report.claimed,
+            pulled: self.report.pulled,
+            pulled_bytes: self.report.pulled_bytes,
         });
         Ok(self.report)
     }
-}
-
-impl Running {
-    fn take_place(&mut self, derivation: &Derivation, options: &Options) -> bool {
-        let (count, limit) = match is_download(derivation) {
-            true => (&mut self.downloads, options.downloads),
-            false => (&mut self.builds, options.jobs),
-        };
-        let free = *count < limit;
-        *count += usize::from(free);
-        self.threads += usize::from(free);
-        free
-    }
-
-    fn leave_place(&mut self, derivation: &Derivation) {
-        match is_download(derivation) {
-            true => self.downloads -= 1,
-            false => self.builds -= 1,
-        }
-    }
-}
-
-fn is_download(derivation: &Derivation) -> bool {
-    matches!(derivation.builder, Builder::Fetch(_))
 }
 
 /// How events name a derivation.

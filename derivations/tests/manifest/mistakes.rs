@@ -93,16 +93,16 @@ fn unknown_table() {
     check(
         "[pakage.a]\nroot = 'base'\n",
         expect![[r#"
-        unknown table `pakage`
-            Diagnostic severity: error
-        Begin snippet for flake-like.toml starting at line 13, column 1
+            unknown table `pakage`
+                Diagnostic severity: error
+            Begin snippet for flake-like.toml starting at line 13, column 1
 
-        snippet line 13: at = "/toolchain"
-        snippet line 14: [pakage.a]
-            label at line 14, columns 2 to 7: not a table of manifests
-        snippet line 15: root = 'base'
-        diagnostic help: did you mean `package`?
-    "#]],
+            snippet line 13: at = "/toolchain"
+            snippet line 14: [pakage.a]
+                label at line 14, columns 2 to 7: not a table of this kind of file
+            snippet line 15: root = 'base'
+            diagnostic help: did you mean `package`?
+        "#]],
     );
 }
 

@@ -121,6 +121,11 @@ impl Statement {
         Ok(canonical::decode(bytes)?)
     }
 
+    /// Whose it is, if that is a key at all.
+    pub fn key(&self) -> Option<PublicKey> {
+        PublicKey::new(self.said.key).ok()
+    }
+
     /// Which of a key's statements it is.
     pub fn serial(&self) -> u64 {
         self.said.serial

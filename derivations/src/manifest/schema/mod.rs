@@ -7,12 +7,14 @@
 //! - this module: the top level.
 //! - [`source`]: what comes from elsewhere: seeds and sources.
 //! - [`package`]: what scripts build, and compositions.
+//! - [`sharing`]: caches, and whom to believe.
 //! - [`system`]: root file systems, images, formats, boot checks.
 //! - [`published`]: all of it as a JSON Schema.
 
 mod overlay;
 pub mod package;
 pub mod published;
+pub mod sharing;
 pub mod source;
 pub mod system;
 
@@ -25,6 +27,7 @@ use super::span::At;
 use crate::derivation::Target;
 pub(super) use overlay::Overlay;
 pub use package::{Compose, FileList, Limits, Package};
+pub use sharing::{Cache, Trust};
 pub use source::{Seed, Source};
 pub use system::{Attach, BootCheck, Format, Image, Rootfs, RootfsDirectory, RootfsFile};
 
@@ -50,6 +53,11 @@ pub struct Document {
     pub sandbox: Option<Runner>,
     /// What `kiln verify` varies builds with.
     pub verify: Option<Verify>,
+    /// Where others share what they built.
+    #[serde(default)]
+    pub cache: Table<Cache>,
+    /// Whom to believe.
+    pub trust: Option<At<Trust>>,
     /// Other flakes; their packages are named `IMPORT.NAME`.
     #[serde(default)]
     pub import: Table<Import>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use kiln_store::hash::Digest;
 
 use super::*;
+use crate::derivation::Builder;
 use crate::derivation::{Fetch, Input, Local, LocalOrigin, OUT, Role, Unpack};
 
 /// What a builder of the fake world does.
