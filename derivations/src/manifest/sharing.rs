@@ -242,9 +242,7 @@ mod tests {
         refused("[cache.x]\nurl = \"\"\n", &["a cache without a place"]);
         refused(
             "[trust]\nkeys = [{ key = \"ed25519:00\" }]\n",
-            &[
-                "`ed25519:00` is no public key: expected `ed25519:` and 64 lower-case hexadecimal digits",
-            ],
+            &["`ed25519:00` is no public key"],
         );
         refused(
             &format!("[trust]\nkeys = [{{ key = \"{A}\" }}, {{ key = \"{A}\" }}]\n"),
