@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use rustix::fs::{self, Mode, OFlags};
+use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{During, StoreError};
@@ -90,6 +90,55 @@ impl Store {
         Ok(id)
     }
 
+    /// Stores content that is at hand as a whole and was not here, if it is
+    /// `id`. `false` if it is something else, and then nothing is stored.
+    pub(crate) fn put_known(
+        &self,
+        id: &ContentId,
+        bytes: &[u8],
+        executable: bool,
+    ) -> Result<bool, StoreError> {
+        if ContentId(Digest::of(bytes)) != *id {
+            return Ok(false);
+        }
+        let _in_use = self.share()?;
+        let mut temporary = self.temporary()?;
+        temporary.write(bytes)?;
+        self.publish(temporary, id, executable)?;
+        Ok(true)
+    }
+
+    /// Stores the content of a temporary file, if it is `id`.
+    pub(crate) fn publish_known<'a>(
+        &'a self,
+        mut temporary: Temporary<'a>,
+        id: &ContentId,
+        executable: bool,
+    ) -> Result<Published<'a>, StoreError> {
+        let path = temporary.path().to_owned();
+        let got = hash_from_start(temporary.file()).during("read", path)?;
+        if got != id.0 {
+            return Ok(Published::No { got, temporary });
+        }
+        let _in_use = self.share()?;
+        self.publish(temporary, id, executable)?;
+        Ok(Published::Yes)
+    }
+
+    /// Names content. What came here meanwhile stays, and is kept.
+    fn publish(
+        &self,
+        temporary: Temporary<'_>,
+        id: &ContentId,
+        executable: bool,
+    ) -> Result<(), StoreError> {
+        let path = layout::blob(id, executable);
+        match temporary.publish(&path, mode(executable), self.owner)? {
+            true => Ok(()),
+            false => self.keep(&path).map(drop),
+        }
+    }
+
     /// Stores content of any size in bounded memory.
     pub(crate) fn put_stream(
         &self,
@@ -115,7 +164,9 @@ impl Store {
         let mut from = self.open_content(id)?;
         let mut temporary = self.temporary()?;
         sys::copy_content(&mut from, temporary.file()).during("copy to", temporary.path())?;
-        temporary.publish(&path, mode(executable), self.owner)
+        temporary
+            .publish(&path, mode(executable), self.owner)
+            .map(drop)
     }
 
     /// Whether content is here; if so it stays as long as this session lives.
@@ -126,6 +177,29 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let present = self.keep(&layout::blob(id, executable))?;
         Ok(present || self.keep(&layout::blob(id, !executable))?)
+    }
+
+    /// The size in bytes of content that is here; if it is, it stays as long as
+    /// this session lives.
+    pub(crate) fn keep_sized(
+        &self,
+        id: &ContentId,
+        executable: bool,
+    ) -> Result<Option<u64>, StoreError> {
+        for executable in [executable, !executable] {
+            let path = layout::blob(id, executable);
+            if self.keep(&path)? {
+                let flags = AtFlags::SYMLINK_NOFOLLOW;
+                let stat = fs::statat(self.layout.fd(), &path, flags).during("stat", &path)?;
+                return Ok(u64::try_from(stat.st_size).ok());
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns when every object that was written before is on the disk.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.session()?.sync()
     }
 
     /// Whether an object is here; if so its ctime is refreshed. The caller
@@ -151,14 +225,40 @@ impl Store {
     fn write_object(&self, path: &str, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
         let mut temporary = self.temporary()?;
         temporary.write(bytes)?;
-        temporary.publish(path, mode, self.owner)
+        temporary.publish(path, mode, self.owner).map(drop)
     }
 
     /// A file that will become an object.
-    fn temporary(&self) -> Result<Temporary<'_>, StoreError> {
+    pub(crate) fn temporary(&self) -> Result<Temporary<'_>, StoreError> {
         let session = self.session()?;
         session.announce_write()?;
         Temporary::create(session)
+    }
+}
+
+/// What became of content that was to be stored if it was right.
+pub(crate) enum Published<'a> {
+    /// It is in the store.
+    Yes,
+    /// It is something else, and as it was before.
+    No {
+        /// What it is.
+        got: Digest,
+        /// The file that holds it.
+        temporary: Temporary<'a>,
+    },
+}
+
+/// Hashes all of a file.
+fn hash_from_start(file: &mut File) -> std::io::Result<Digest> {
+    std::io::Seek::rewind(file)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match read_some(file, &mut buffer)? {
+            0 => return Ok(Digest::from_bytes(*hasher.finalize().as_bytes())),
+            count => hasher.update(&buffer[..count]),
+        };
     }
 }
 

@@ -1,19 +1,47 @@
 //! Caches: what one machine has built, kept where others can fetch it.
 //!
-//! - [`name`]: what files of a cache are called.
+//! - [`name`]: what files of a cache may be called.
 //! - [`backend`]: the one trait through which a cache is read and written.
 //! - [`claims`]: signed realisations and statements, by recipe and signer.
 //! - [`hint`]: many claims in one file.
 //! - [`small`]: small files as a whole.
 //! - [`memory`]: a cache in memory, for tests.
 //!
+//! How trees lie in a cache, the same in all of them (pure):
+//!
+//! - [`id`]: which files there are, and what they are called.
+//! - [`chunk`]: how content is cut, so that versions of it have most in common.
+//! - [`index`]: what one push added: frames of chunks, files, directories.
+//! - [`description`]: which indexes hold all of a tree.
+//! - [`catalogue`]: what several indexes hold, taken together.
+//!
+//! What is done with it: [`push`] sends what a cache lacks, [`pull`] fetches what
+//! the store lacks, [`check`] looks whether a cache is whole, [`sweep`] removes
+//! what nothing uses. [`remembered`] keeps indexes on this machine, [`watch`] is
+//! told how it goes on.
+//!
 //! A cache is storage, not authority: nothing here trusts a byte of it. It holds
 //! files that never change once they are there, and no correctness rests on a
 //! server refusing to overwrite one.
 
 pub mod backend;
+pub mod catalogue;
+pub mod check;
+pub mod chunk;
 pub mod claims;
+pub mod description;
+pub mod error;
 pub mod hint;
+pub mod id;
+pub mod index;
 pub mod memory;
 pub mod name;
+pub mod pull;
+pub mod push;
+pub mod remembered;
 pub mod small;
+pub mod sweep;
+pub mod watch;
+
+mod frame;
+mod transfer;

@@ -28,7 +28,7 @@ use crate::sys;
 
 pub(crate) use record::Stamp;
 pub(crate) use sweep::{live, sweep};
-pub(crate) use temporary::Temporary;
+pub(crate) use temporary::{Aside, Temporary};
 
 /// This process's session.
 #[derive(Debug)]

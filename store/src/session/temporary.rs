@@ -50,14 +50,23 @@ impl<'a> Temporary<'a> {
         self.file.write_all(bytes).during("write", &self.path)
     }
 
+    /// Closes the file and keeps it, to be gone on with.
+    pub(crate) fn set_aside(mut self) -> Aside<'a> {
+        self.named = true;
+        Aside {
+            layout: self.layout,
+            path: std::mem::take(&mut self.path),
+        }
+    }
+
     /// Gives an object its mode, owner, time and name. If the name is taken,
-    /// then by the same content: objects are named by it.
+    /// which is `false`, then by the same content: objects are named by it.
     pub(crate) fn publish(
         mut self,
         path: &str,
         mode: u32,
         owner: Option<Owner>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let fd = self.file.as_fd();
         fs::fchmod(fd, Mode::from_raw_mode(mode)).during("chmod", &self.path)?;
         sys::give(fd, owner).during("chown", &self.path)?;
@@ -80,24 +89,25 @@ impl<'a> Temporary<'a> {
         Ok(())
     }
 
-    fn rename(&mut self, path: &str) -> Result<(), Errno> {
+    /// `false` if the name is taken.
+    fn rename(&mut self, path: &str) -> Result<bool, Errno> {
         let fd = self.layout.fd();
         let flags = RenameFlags::NOREPLACE;
         match fs::renameat_with(fd, self.path.as_str(), fd, path, flags) {
             Ok(()) => self.named = true,
-            Err(Errno::EXIST) => {}
+            Err(Errno::EXIST) => return Ok(false),
             // Some file systems know no flags; a link never replaces either.
-            Err(Errno::INVAL) => self.link(path)?,
+            Err(Errno::INVAL) => return self.link(path),
             Err(error) => return Err(error),
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn link(&self, path: &str) -> Result<(), Errno> {
+    fn link(&self, path: &str) -> Result<bool, Errno> {
         let fd = self.layout.fd();
         match fs::linkat(fd, self.path.as_str(), fd, path, AtFlags::empty()) {
-            Err(Errno::EXIST) => Ok(()),
-            other => other,
+            Err(Errno::EXIST) => Ok(false),
+            other => other.map(|()| true),
         }
     }
 
@@ -106,6 +116,35 @@ impl<'a> Temporary<'a> {
         match fs::mkdirat(self.layout.fd(), parent, Mode::RWXU) {
             Err(Errno::EXIST) => Ok(()),
             other => other.during("create", parent),
+        }
+    }
+}
+
+/// A temporary file that is not open: thousands may be half-written.
+#[derive(Debug)]
+pub(crate) struct Aside<'a> {
+    layout: &'a Layout,
+    path: String,
+}
+
+impl<'a> Aside<'a> {
+    /// Opens the file again.
+    pub(crate) fn resume(mut self) -> Result<Temporary<'a>, StoreError> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = fs::openat(self.layout.fd(), &self.path, flags, Mode::empty());
+        Ok(Temporary {
+            layout: self.layout,
+            file: file.during("open", &self.path)?.into(),
+            path: std::mem::take(&mut self.path),
+            named: false,
+        })
+    }
+}
+
+impl Drop for Aside<'_> {
+    fn drop(&mut self) {
+        if !self.path.is_empty() {
+            let _ = fs::unlinkat(self.layout.fd(), self.path.as_str(), AtFlags::empty());
         }
     }
 }

@@ -1,0 +1,1 @@
+//! Removes from a cache what nothing uses any more.
