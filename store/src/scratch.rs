@@ -47,6 +47,15 @@ impl Store {
         sys::give(dir.fd(), self.owner).during("chown", &dir.path)?;
         Ok(dir)
     }
+
+    /// Where [`BuildDir::keep_failed`] keeps what has this name.
+    pub fn failed_dir(&self, name: &str) -> PathBuf {
+        self.path().join(failed(name))
+    }
+}
+
+fn failed(name: &str) -> String {
+    format!("{FAILED}/{}", plain(name))
 }
 
 impl BuildDir {
@@ -73,7 +82,7 @@ impl BuildDir {
     /// where that is.
     pub fn keep_failed(mut self, name: &str) -> Result<PathBuf, StoreError> {
         let layout = Arc::clone(self.session.layout());
-        let kept = format!("{FAILED}/{}", plain(name));
+        let kept = failed(name);
         // Its `..` changes, for which the builder may have left no right.
         fs::fchmod(&self.fd, Mode::RWXU).during("chmod", &self.path)?;
         sys::remove_tree(layout.fd(), kept.as_bytes()).during("remove", &kept)?;
@@ -107,7 +116,7 @@ impl Drop for BuildDir {
 
 /// `name` as one harmless component of a path.
 fn plain(name: &str) -> String {
-    let keep = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+    let keep = |c: char| c.is_ascii_alphanumeric() || "._+-@".contains(c);
     let plain = name.chars().map(|c| if keep(c) { c } else { '_' });
     let plain: String = plain.take(MAX_NAME_BYTES).collect();
     match plain.as_str() {
@@ -128,5 +137,17 @@ mod tests {
         check("..", "_");
         check("", "_");
         check("a b\n\u{fc}", "a_b__");
+    }
+
+    #[test]
+    fn what_is_kept_is_found_by_its_name_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = crate::store::OpenOptions::default();
+        let store = Store::open(directory.path(), &options).expect("a store");
+        for name in ["musl", "linux@gcc-x86_64", "a/b"] {
+            let build = store.new_build_dir(name).expect("it is made");
+            let kept = build.keep_failed(name).expect("it is kept");
+            assert_eq!(kept, store.failed_dir(name));
+        }
     }
 }

@@ -48,11 +48,7 @@ pub fn run(context: &Context, args: &ShellArgs) -> Result<(), CliError> {
     let mut prepared =
         exec::prepare(&host, &job, &shell, &Setting::of(host.store)).map_err(build_error)?;
     if args.failed {
-        let failed = workshop
-            .store()
-            .path()
-            .join("failed")
-            .join(exec::failed_name(&job));
+        let failed = workshop.store().failed_dir(&exec::failed_name(&job));
         use_failed(&mut prepared.request, &failed, &args.name)?;
     }
     introduce(args, &prepared.request);
