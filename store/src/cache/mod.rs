@@ -8,6 +8,15 @@
 //! files that never change once they are there, and no correctness rests on a
 //! server refusing to overwrite one.
 
+pub mod access;
 pub mod backend;
+pub mod contract;
+pub mod credentials;
+pub mod directory;
+pub mod http;
 pub mod memory;
 pub mod name;
+pub mod patience;
+pub mod proxies;
+
+mod web;
