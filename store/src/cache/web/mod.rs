@@ -23,7 +23,7 @@ mod speed;
 mod upload;
 
 pub(super) use agents::Question;
-pub(super) use client::{Client, Nobody, Signer};
+pub(super) use client::{Client, Nobody, Problem, Signer};
 pub(super) use retry::Tries;
 pub(super) use site::{Site, Written};
 pub(super) use upload::Upload;
