@@ -20,6 +20,7 @@
 //! ├── logs/HEX.log[.zst]      build logs by action
 //! ├── results/HEX             copies of trees for users, what `result` links to
 //! ├── downloads/               what is being downloaded, and git repositories
+//! ├── caches/HEX/              what was read of a cache's indexes, HEX its place's
 //! ├── verify/PID/              scratch stores of what is built again
 //! ├── verify/kept/NAME/        two trees that should have been equal
 //! └── sources/HEX             what the last import of a local source saw
@@ -82,6 +83,7 @@ pub(crate) const SOURCES: &str = "sources";
 pub(crate) const RESULTS: &str = "results";
 pub(crate) const DOWNLOADS: &str = "downloads";
 pub(crate) const VERIFY: &str = "verify";
+pub(crate) const CACHES: &str = "caches";
 pub(crate) const KEYS: &str = "keys";
 pub(crate) const COMPARED: &str = "verify/kept";
 

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::durable::GroupSync;
 use crate::error::{During, StoreError};
-use crate::hash::{ActionKey, TreeId};
+use crate::hash::{ActionKey, Digest, TreeId};
 use crate::index::Index;
 use crate::layout::{self, Layout};
 use crate::lock::{BuildLock, ObjectLock, Shared};
@@ -87,6 +87,13 @@ impl Store {
     /// Where downloads are put until they are unpacked. Made by who needs it.
     pub fn downloads(&self) -> PathBuf {
         self.path().join(layout::DOWNLOADS)
+    }
+
+    /// Where what was read of a cache's indexes is kept; `place` is the cache's.
+    /// Made by who needs it, and may be removed at any time.
+    pub fn cache_directory(&self, place: &str) -> PathBuf {
+        let name = Digest::of(place.as_bytes()).to_string();
+        self.path().join(layout::CACHES).join(name)
     }
 
     /// Below which scratch stores for building again are made, by who does.

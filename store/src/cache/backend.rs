@@ -4,7 +4,7 @@
 //! they are right, and who may be trusted.
 
 use std::io::{self, Read, Seek};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::name::Name;
 
@@ -37,8 +37,8 @@ pub struct Listed {
     pub modified: SystemTime,
 }
 
-/// What is to be written; read again from its start if a transfer is tried
-/// again.
+/// What is to be written; read from its start, and again if a transfer is
+/// tried again.
 pub trait Source: Read + Seek + Send {}
 
 impl<T: Read + Seek + Send> Source for T {}
@@ -57,8 +57,10 @@ pub trait Backend: Send + Sync {
     /// The size of a file in bytes. `None` if there is no such file.
     fn size(&self, name: &Name) -> Result<Option<u64>, BackendError>;
 
-    /// Writes a file of `size_bytes`. Readers see all of it or nothing; of two
-    /// writers of one name, one wins.
+    /// Writes a file of `size_bytes`, which is all that `content` has, from its
+    /// start. Readers see all of it or nothing; of two writers of one name, one
+    /// wins. No file's name may be a directory in another's: where one is, a
+    /// directory refuses what a bucket takes.
     fn put(
         &self,
         name: &Name,
@@ -72,6 +74,14 @@ pub trait Backend: Send + Sync {
 
     /// Removes a file. That there is none is no error.
     fn remove(&self, name: &Name) -> Result<(), BackendError>;
+
+    /// Removes what killed writers left half-written, if that is older than
+    /// `age`, and says how many files that were. No reader ever sees them.
+    /// Servers sweep by themselves; only a directory has nobody else who does.
+    fn sweep(&self, age: Duration) -> Result<u64, BackendError> {
+        let _ = age;
+        Ok(0)
+    }
 }
 
 /// Why a backend failed.
@@ -100,6 +110,11 @@ pub enum Kind {
     /// It said no for now, more often than was tried again.
     #[error("busy: {0}")]
     Busy(String),
+    /// It cannot prove who it is, or speaks TLS that kiln does not.
+    #[error(
+        "no trusted connection: {0}; if a certificate of your own is to be trusted, name the file that has it in SSL_CERT_FILE"
+    )]
+    Untrusted(String),
     /// It cannot be reached, or went away.
     #[error("{0}")]
     Unreachable(#[from] io::Error),

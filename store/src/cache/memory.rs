@@ -71,6 +71,8 @@ impl Backend for Memory {
         size_bytes: u64,
     ) -> Result<(), BackendError> {
         let mut bytes = Vec::new();
+        let rewound = content.rewind();
+        rewound.map_err(|error| self.error("write", name, error.into()))?;
         let read = content.take(size_bytes + 1).read_to_end(&mut bytes);
         read.map_err(|error| self.error("write", name, error.into()))?;
         if bytes.len() as u64 != size_bytes {
@@ -98,5 +100,16 @@ impl Backend for Memory {
     fn remove(&self, name: &Name) -> Result<(), BackendError> {
         self.files().remove(name);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::contract;
+
+    #[test]
+    fn it_keeps_the_contract() {
+        contract::check(&Memory::default());
     }
 }

@@ -1,11 +1,8 @@
 //! Caches: what one machine has built, kept where others can fetch it.
 //!
-//! - [`name`]: what files of a cache may be called.
-//! - [`backend`]: the one trait through which a cache is read and written.
-//! - [`claims`]: signed realisations and statements, by recipe and signer.
-//! - [`hint`]: many claims in one file.
-//! - [`small`]: small files as a whole.
-//! - [`memory`]: a cache in memory, for tests.
+
+
+
 //!
 //! How trees lie in a cache, the same in all of them (pure):
 //!
@@ -24,24 +21,35 @@
 //! files that never change once they are there, and no correctness rests on a
 //! server refusing to overwrite one.
 
+pub mod access;
 pub mod backend;
 pub mod catalogue;
 pub mod check;
 pub mod chunk;
 pub mod claims;
+pub mod contract;
+pub mod credentials;
 pub mod description;
+pub mod directory;
 pub mod error;
 pub mod hint;
+pub mod http;
 pub mod id;
 pub mod index;
 pub mod memory;
 pub mod name;
+pub mod oci;
+pub mod open;
+pub mod patience;
+pub mod proxies;
 pub mod pull;
 pub mod push;
 pub mod remembered;
+pub mod s3;
 pub mod small;
 pub mod sweep;
 pub mod watch;
 
 mod frame;
 mod transfer;
+mod web;

@@ -126,6 +126,14 @@ impl Statement {
         PublicKey::new(self.said.key).ok()
     }
 
+    /// Which key follows it, if one does.
+    pub fn successor(&self) -> Option<PublicKey> {
+        match self.said.change {
+            Change::Succeeded(key) => PublicKey::new(key).ok(),
+            Change::Revoked => None,
+        }
+    }
+
     /// Which of a key's statements it is.
     pub fn serial(&self) -> u64 {
         self.said.serial

@@ -4,6 +4,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::{Mutex, PoisonError};
 
 use super::plan::{Needed, Plan, Segment, Wanted};
+use crate::blobs::Published;
 use crate::cache::catalogue::{Catalogue, Number};
 use crate::cache::error::{CacheError, Flaw};
 use crate::cache::id::{ChunkId, index_name, pack_name, tree_name};
@@ -11,7 +12,6 @@ use crate::cache::name::Name;
 use crate::cache::transfer::Reader;
 use crate::error::During;
 use crate::hash::Digest;
-use crate::blobs::Published;
 use crate::session::{Aside, Temporary};
 use crate::store::Store;
 

@@ -77,10 +77,7 @@ pub(super) fn walk(
 }
 
 /// All files that directories name. One that has two sizes is a lie.
-fn files(
-    reader: &Reader<'_>,
-    directories: &Directories,
-) -> Result<Vec<Wanted>, CacheError> {
+fn files(reader: &Reader<'_>, directories: &Directories) -> Result<Vec<Wanted>, CacheError> {
     let mut found: HashMap<ContentId, Wanted> = HashMap::new();
     for (directory, root) in directories.values() {
         for entry in directory.entries() {

@@ -1,0 +1,158 @@
+//! A cache on a web server: HTTP with ranges, and what WebDAV adds for writing.
+//!
+//! Reading needs GET and HEAD of static files. Writing needs PUT and, where
+//! directories do not come by themselves, MKCOL; removing needs DELETE. It
+//! cannot list. What a server must offer is in `docs/caches-servers.md`.
+
+use std::sync::Arc;
+
+use ureq::http::{Method, header};
+use url::Url;
+
+use super::access::Access;
+use super::backend::{Backend, BackendError, Body, ByteRange, Kind, Listed, Source};
+use super::credentials::{CredentialsError, Login};
+use super::name::Name;
+use super::web::answer::{Answer, drain, shown};
+use super::web::{Client, Question, Signer, Site, Upload, Written};
+
+/// A cache on a web server.
+pub struct Http {
+    site: Site,
+    /// Ends with a slash; without user and password.
+    base: Url,
+}
+
+/// Sends the same login every time.
+struct SameLogin(Option<Login>);
+
+impl Signer for SameLogin {
+    fn sign(&self, question: Question) -> Result<Question, Kind> {
+        match &self.0 {
+            Some(login) => question.with(header::AUTHORIZATION, &login.header()),
+            None => Ok(question),
+        }
+    }
+}
+
+impl Http {
+    /// The cache at `url`, a directory on an `http:` or `https:` server.
+    pub fn new(url: &Url, access: &Access) -> Result<Self, CredentialsError> {
+        let login = access.credentials.for_url(url)?;
+        let mut base = url.clone();
+        // They fail for URLs without a host, which these have.
+        let _ = (base.set_username(""), base.set_password(None));
+        base.set_fragment(None);
+        base.set_query(None);
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        Ok(Self {
+            site: Site {
+                client: Arc::new(Client::new(access)),
+                signer: Arc::new(SameLogin(login)),
+                place: shown(&base),
+                refusal,
+            },
+            base,
+        })
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path()));
+        url
+    }
+
+    fn error(&self, operation: &'static str, name: &Name, kind: Kind) -> BackendError {
+        BackendError {
+            place: self.place(),
+            operation,
+            name: name.to_string(),
+            kind,
+        }
+    }
+
+    fn write(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
+        let url = self.url(name.as_str());
+        let upload = Upload::new(content, size_bytes)?;
+        if let Written::Done = self.site.put(url.clone(), upload)? {
+            return Ok(());
+        }
+        self.make_directories(name)?;
+        match self.site.put(url, Upload::new(content, size_bytes)?)? {
+            Written::Done => Ok(()),
+            Written::NoDirectory => Err(Kind::Refused(
+                "the server says 409 Conflict: the directory is missing and cannot be made (nginx: dav_methods MKCOL, or create_full_put_path on)".to_owned(),
+            )),
+        }
+    }
+
+    /// Makes the directories that `name` is in, from the outermost on.
+    fn make_directories(&self, name: &Name) -> Result<(), Kind> {
+        let method = Method::from_bytes(b"MKCOL")
+            .map_err(|_| Kind::Protocol("MKCOL is no method".to_owned()))?;
+        for (end, _) in name.as_str().match_indices('/') {
+            let url = self.url(&name.as_str()[..=end]);
+            let question = Question::new(method.clone(), url);
+            let client = &self.site.client;
+            client.ask(&*self.site.signer, &question, None, |answer| {
+                match answer.status().as_u16() {
+                    // Made; there already; or to be judged by the write.
+                    200..=299 | 301 | 405 | 409 => {
+                        drain(answer);
+                        Ok(())
+                    }
+                    _ => Err(refusal(answer)),
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Backend for Http {
+    fn place(&self) -> String {
+        self.site.place.clone()
+    }
+
+    fn open(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, BackendError> {
+        let opened = self
+            .site
+            .open(self.url(name.as_str()), name.as_str(), range);
+        opened.map_err(|kind| self.error("read", name, kind))
+    }
+
+    fn size(&self, name: &Name) -> Result<Option<u64>, BackendError> {
+        let size = self.site.size(self.url(name.as_str()));
+        size.map_err(|kind| self.error("read", name, kind))
+    }
+
+    fn put(
+        &self,
+        name: &Name,
+        content: &mut dyn Source,
+        size_bytes: u64,
+    ) -> Result<(), BackendError> {
+        let written = self.write(name, content, size_bytes);
+        written.map_err(|kind| self.error("write", name, kind))
+    }
+
+    fn list(&self, _: &str) -> Result<Option<Vec<Listed>>, BackendError> {
+        Ok(None)
+    }
+
+    fn remove(&self, name: &Name) -> Result<(), BackendError> {
+        let removed = self.site.remove(self.url(name.as_str()));
+        removed.map_err(|kind| self.error("remove", name, kind))
+    }
+}
+
+fn refusal(answer: Answer) -> Kind {
+    match Site::by_status(answer) {
+        Kind::Denied(why) => Kind::Denied(format!(
+            "{why} (credentials come from the URL, KILN_CACHE_TOKENS or netrc)"
+        )),
+        kind => kind,
+    }
+}

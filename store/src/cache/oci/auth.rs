@@ -1,0 +1,197 @@
+//! Basic and token authentication at a registry.
+//!
+//! A registry that wants a token says where to get it, and the login goes there:
+//! to any host that the registry names, as with every client. It goes over TLS,
+//! unless the registry itself is spoken to without.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Deserialize;
+use ureq::http::{Method, header};
+use url::Url;
+
+use crate::cache::backend::Kind;
+use crate::cache::credentials::{Login, Secret};
+use crate::cache::web::answer::{Answer, refusal, shown, text, whole};
+use crate::cache::web::{Client, Question, Signer};
+
+const TOKEN_BYTES: u64 = 256 << 10;
+
+/// Who asks a registry.
+pub(super) struct Authority {
+    registry: Url,
+    login: Option<Login>,
+    /// The value of `Authorization` that is sent.
+    proof: Mutex<Option<Secret>>,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+/// Sends a login to where tokens are.
+struct WithLogin<'a>(Option<&'a Login>);
+
+impl Signer for WithLogin<'_> {
+    fn sign(&self, question: Question) -> Result<Question, Kind> {
+        match self.0 {
+            Some(login) => question.with(header::AUTHORIZATION, &login.header()),
+            None => Ok(question),
+        }
+    }
+}
+
+impl Authority {
+    pub(super) fn new(registry: Url, login: Option<Login>) -> Self {
+        // Who has a token need not be asked for a login first.
+        let proof = login
+            .as_ref()
+            .filter(|login| matches!(login, Login::Bearer(_)));
+        let proof = proof.map(|login| Secret::new(login.header()));
+        Self {
+            registry,
+            login,
+            proof: Mutex::new(proof),
+        }
+    }
+
+    fn proof(&self) -> MutexGuard<'_, Option<Secret>> {
+        self.proof.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends this from now on. False if it was sent already, and refused.
+    fn send(&self, proof: String) -> bool {
+        let proof = Some(Secret::new(proof));
+        let mut sent = self.proof();
+        let is_new = *sent != proof;
+        *sent = proof;
+        is_new
+    }
+
+    fn token(&self, client: &Client, challenge: &[(String, String)]) -> Result<String, Kind> {
+        let get = |name: &str| {
+            let found = challenge
+                .iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.as_str())
+        };
+        let realm = get("realm").and_then(|realm| Url::parse(realm).ok());
+        let mut url =
+            realm.ok_or_else(|| Kind::Protocol("it wants a token, from nowhere".to_owned()))?;
+        match (self.registry.scheme(), url.scheme()) {
+            (_, "https") | ("http", "http") => {}
+            _ => {
+                let why = format!("it wants a token from {}, without TLS", shown(&url));
+                return Err(Kind::Protocol(why));
+            }
+        }
+        let named = ["service", "scope"].map(|name| (name, get(name)));
+        for (name, value) in named {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(name, value);
+            }
+        }
+        let place = shown(&url);
+        let question = Question::new(Method::GET, url);
+        let signer = WithLogin(self.login.as_ref());
+        let bytes = client.ask(&signer, &question, None, |answer| {
+            match answer.status().as_u16() {
+                200 => whole(answer, TOKEN_BYTES),
+                _ => Err(at_token_server(refusal(&answer), &place)),
+            }
+        })?;
+        let none = || Kind::Protocol(format!("{place} gives no token"));
+        let token: Token = serde_json::from_slice(&bytes).map_err(|_| none())?;
+        token.token.or(token.access_token).ok_or_else(none)
+    }
+}
+
+impl Signer for Authority {
+    fn sign(&self, question: Question) -> Result<Question, Kind> {
+        let proof = self.proof().clone();
+        match proof {
+            Some(proof) => question.with(header::AUTHORIZATION, proof.expose()),
+            None => Ok(question),
+        }
+    }
+
+    fn challenged(&self, client: &Client, answer: &Answer) -> Result<bool, Kind> {
+        let Some((scheme, values)) = text(answer, header::WWW_AUTHENTICATE).and_then(challenge)
+        else {
+            return Ok(false);
+        };
+        match (scheme.to_ascii_lowercase().as_str(), &self.login) {
+            (_, Some(Login::Bearer(_))) => Ok(false),
+            ("basic", Some(login)) => Ok(self.send(login.header())),
+            ("bearer", _) => {
+                let token = self.token(client, &values)?;
+                Ok(self.send(format!("Bearer {token}")))
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+fn at_token_server(kind: Kind, place: &str) -> Kind {
+    match kind {
+        Kind::Denied(why) => Kind::Denied(format!(
+            "at {place}: {why} (logins come from docker's config.json)"
+        )),
+        Kind::Refused(why) => Kind::Refused(format!("at {place}: {why}")),
+        kind => kind,
+    }
+}
+
+/// `Bearer realm="…",service="…"`: the scheme and its values.
+fn challenge(text: &str) -> Option<(String, Vec<(String, String)>)> {
+    let (scheme, mut rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+    let mut values = Vec::new();
+    loop {
+        rest = rest.trim_start_matches([' ', ',']);
+        if rest.is_empty() {
+            return Some((scheme.to_owned(), values));
+        }
+        let (key, after) = rest.split_once('=')?;
+        let (value, after) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => after.split_at(after.find(',').unwrap_or(after.len())),
+        };
+        values.push((key.trim().to_owned(), value.to_owned()));
+        rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn challenges_are_read() {
+        let check = |text: &str, expected: Option<(&str, &[(&str, &str)])>| {
+            let expected = expected.map(|(scheme, values)| {
+                let own = |(k, v): &(&str, &str)| (k.to_string(), v.to_string());
+                (
+                    scheme.to_owned(),
+                    values.iter().map(own).collect::<Vec<_>>(),
+                )
+            });
+            assert_eq!(challenge(text), expected, "{text}");
+        };
+        check(
+            "Bearer realm=\"https://a/t?x=y\", service=\"r\",scope=\"repository:a/b:pull,push\"",
+            Some((
+                "Bearer",
+                &[
+                    ("realm", "https://a/t?x=y"),
+                    ("service", "r"),
+                    ("scope", "repository:a/b:pull,push"),
+                ],
+            )),
+        );
+        check("Basic realm=here", Some(("Basic", &[("realm", "here")])));
+        check("Negotiate", Some(("Negotiate", &[])));
+        check("Bearer realm=\"x", None);
+    }
+}
