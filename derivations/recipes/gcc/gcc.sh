@@ -11,7 +11,8 @@ mkdir -p /build/gcc/gcc/testsuite/selftests
 
 mkdir /build/o
 cd /build/o
-/build/gcc/configure \
+# By this name it shows in `gcc -v`.
+../gcc/configure \
     --build="$host" --host="$host" --target="$triple" \
     --prefix=/toolchain --with-sysroot=/sysroot --with-build-sysroot=/sysroot \
     --with-gxx-include-dir=/sysroot/usr/include/c++ \

@@ -10,4 +10,5 @@ target_objcopy=$triple-objcopy
 target_strip=$triple-strip
 host_cc=/in/hostcc/bin/clang
 cc_lenient=
-kernel_tools="CROSS_COMPILE=$triple- HOSTCC=/in/hostcc/bin/clang HOSTCXX=/in/hostcc/bin/clang++ HOSTAR=/in/hostcc/bin/llvm-ar HOSTLD=/in/hostcc/bin/ld.lld"
+# Objtool is the build platform's, and gets warnings that only gcc knows.
+kernel_tools="HOSTCFLAGS=-Wno-unknown-warning-option CROSS_COMPILE=$triple- HOSTCC=/in/hostcc/bin/clang HOSTCXX=/in/hostcc/bin/clang++ HOSTAR=/in/hostcc/bin/llvm-ar HOSTLD=/in/hostcc/bin/ld.lld"
