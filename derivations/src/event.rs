@@ -53,6 +53,13 @@ pub enum Event {
         /// What was wrong.
         why: String,
     },
+    /// Something in a cache is forged, damaged or old, and does not count.
+    ClaimRefused {
+        /// Where it is.
+        cache: String,
+        /// What was wrong.
+        why: String,
+    },
     /// A cache does not serve, and is not asked again.
     CacheSkipped {
         /// Where it is.

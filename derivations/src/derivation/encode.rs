@@ -26,6 +26,9 @@ pub const RECIPE_CONTEXT: &str = "kiln 2026-11 recipe v1";
 /// The `derive_key` context of lineages.
 pub const LINEAGE_CONTEXT: &str = "kiln 2026-11 lineage v1";
 
+/// The `derive_key` context of sketches.
+pub const SKETCH_CONTEXT: &str = "kiln 2026-11 sketch v1";
+
 /// Takes the fields of a derivation in their order.
 pub trait Sink {
     /// One field.

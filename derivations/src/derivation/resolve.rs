@@ -14,7 +14,9 @@
 
 use kiln_store::hash::{ActionKey, Digest, RecipeKey, TreeId};
 
-use super::encode::{ACTION_CONTEXT, HashSink, LINEAGE_CONTEXT, RECIPE_CONTEXT, Sink, builder};
+use super::encode::{
+    ACTION_CONTEXT, HashSink, LINEAGE_CONTEXT, RECIPE_CONTEXT, SKETCH_CONTEXT, Sink, builder,
+};
 use super::{Builder, Derivation, Input};
 
 /// The version of the sandbox contract: what a builder can observe. A change of
@@ -99,6 +101,20 @@ pub fn recipe_keys(derivation: &Derivation, inputs: &[RecipeInput]) -> RecipeKey
         recipe: RecipeKey(recipe.finish()),
         lineage: Lineage(lineage.finish()),
     }
+}
+
+/// The digest of all that a derivation is built from as far as a manifest says
+/// it. `inputs` are the sketches of its inputs, in its own order. Nothing is ever
+/// looked up by it but hints.
+pub fn sketch(derivation: &Derivation, inputs: &[Digest]) -> Digest {
+    let mut sink = HashSink::new(SKETCH_CONTEXT);
+    head(&mut sink, derivation, false);
+    sink.number("inputs", inputs.len() as u64);
+    for (input, sketch) in derivation.inputs.iter().zip(inputs) {
+        edge(&mut sink, input);
+        sink.field("sketch", sketch.as_bytes());
+    }
+    sink.finish()
 }
 
 /// What of resolved inputs counts for the recipe key.

@@ -1,5 +1,6 @@
 //! Realising: from a graph and a wish to outputs in the store.
 
+pub mod caches;
 pub mod execute;
 pub mod others;
 pub mod plan;

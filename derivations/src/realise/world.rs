@@ -11,7 +11,9 @@ use kiln_store::objects::{ObjectError, Objects};
 use kiln_store::realisation::{OutputMap, Realisation, SignedRealisation};
 use kiln_store::store::Store;
 
+use super::caches::Caches;
 use super::execute::World;
+use super::others::Others;
 use crate::build::error::{BuildError, FailureClass};
 use crate::build::exec::{self, Host};
 use crate::build::{Built, Job, builtin, fetch, store_error};
@@ -100,12 +102,19 @@ pub struct Machine<'a> {
     /// Found when the first script starts, for its platform and so for all:
     /// a graph has one.
     pub sandboxing: OnceLock<Sandboxing>,
+    /// What others built, if anybody is asked.
+    pub others: Option<Caches<'a>>,
+    /// Whether anything may be built or downloaded here, or only be had from
+    /// others.
+    pub builds: bool,
 }
 
 impl World for Machine<'_> {
     fn known(&self, action: &ActionKey) -> Result<Option<OutputMap>, BuildError> {
         let claims = self.store.realisations_of_action(action);
-        let claims = claims.map_err(store_error)?;
+        let mut claims = claims.map_err(store_error)?;
+        // Others' claims count by the policy, and are asked for by recipe.
+        claims.retain(|claim| claim.signature.is_none());
         // Of several claims one whose bytes are here serves best.
         for claim in &claims {
             let outputs = &claim.realisation.outputs;
@@ -142,10 +151,22 @@ impl World for Machine<'_> {
     }
 
     fn build(&self, job: &Job<'_>) -> Result<Built, BuildError> {
+        if !self.builds {
+            let text = format!(
+                "`{}` is claimed by nobody that the policy trusts, or no cache has it; \
+                 `kiln build` builds it",
+                job.subject.name
+            );
+            return Err(BuildError::new(FailureClass::Unavailable, text));
+        }
         match &job.derivation.builder {
             Builder::Exec(exec) => exec::build(&self.host(exec.platform)?, job, exec),
             _ => self.build_without_script(job, self.store, self.store),
         }
+    }
+
+    fn others(&self) -> Option<&dyn Others> {
+        self.others.as_ref().map(|caches| caches as &dyn Others)
     }
 
     fn register(&self, realisation: Realisation) -> Result<(), BuildError> {

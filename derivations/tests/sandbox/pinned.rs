@@ -79,6 +79,8 @@ fn realise(store: &Store, name: &str) -> kiln_store::hash::TreeId {
         ))
     };
     let machine = Machine {
+        others: None,
+        builds: true,
         store,
         fetch: Some(&fetch),
         find_sandbox: &none,

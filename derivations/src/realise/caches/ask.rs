@@ -1,0 +1,292 @@
+//! Asking for claims: first this store, then hints, then one by one; each answer
+//! is judged, and nothing is asked that was answered.
+
+use kiln_store::cache::claims::{self, ClaimError};
+use kiln_store::cache::hint;
+use kiln_store::hash::RecipeKey;
+use kiln_store::realisation::SignedRealisation;
+use kiln_store::trust::key::PublicKey;
+use kiln_store::trust::policy::{Counted, Judgement};
+use kiln_store::trust::statement::{Statement, StatementError};
+
+use super::hints::Claims;
+use super::parallel;
+use super::{Asked, Cache, Caches, Claim};
+use crate::build::error::{BuildError, FailureClass};
+use crate::build::store_error;
+
+/// What is to be believed about each of `asked`.
+pub(super) fn claimed(
+    caches: &Caches<'_>,
+    asked: &[Asked<'_>],
+) -> Result<Vec<Option<Claim>>, BuildError> {
+    let mut questions = Vec::with_capacity(asked.len());
+    for one in asked {
+        let mut question = Question {
+            asked: *one,
+            claims: own(caches, &one.recipe)?,
+            answer: None,
+        };
+        question.judge(caches, false)?;
+        questions.push(question);
+    }
+    let is_open = |question: &&mut Question<'_>| question.answer.is_none();
+    if questions.iter_mut().any(|it| is_open(&&mut *it)) && caches.alive().next().is_some() {
+        let hints = load(caches)?;
+        for question in questions.iter_mut().filter(is_open) {
+            question.take(hints.get(&question.asked.recipe).into_iter().flatten());
+            question.judge(caches, true)?;
+        }
+        let mut open: Vec<_> = questions.iter_mut().filter(is_open).collect();
+        one_by_one(caches, &mut open)?;
+    }
+    Ok(questions.into_iter().map(|it| it.answer).collect())
+}
+
+/// What is asked, and what was said so far.
+struct Question<'a> {
+    asked: Asked<'a>,
+    claims: Vec<SignedRealisation>,
+    answer: Option<Claim>,
+}
+
+impl Question<'_> {
+    fn take<'s>(&mut self, claims: impl IntoIterator<Item = &'s SignedRealisation>) {
+        for claim in claims {
+            if !self.claims.contains(claim) {
+                self.claims.push(claim.clone());
+            }
+        }
+    }
+
+    /// Answers if enough agree. Claims that are `new` here will be kept.
+    fn judge(&mut self, caches: &Caches<'_>, new: bool) -> Result<(), BuildError> {
+        let Asked { name, recipe } = &self.asked;
+        let statements = caches.statements.lock().unwrap_or_else(|e| e.into_inner());
+        match caches.policy.judge(&statements, name, recipe, &self.claims) {
+            Judgement::Agreed { outputs, by } => {
+                let action = by.first().map(|it| it.claim.realisation.action);
+                self.answer = action.map(|action| Claim { action, outputs });
+                if new {
+                    let mut believed = caches.believed.lock().unwrap_or_else(|e| e.into_inner());
+                    believed.extend(by.into_iter().map(|it| it.claim));
+                }
+                Ok(())
+            }
+            Judgement::TooFew { .. } => Ok(()),
+            Judgement::Conflict(both) => Err(conflict(caches, name, &both)),
+        }
+    }
+}
+
+/// Signed claims that are here already. Unsigned ones are this store's own, and
+/// are found by their action key.
+fn own(caches: &Caches<'_>, recipe: &RecipeKey) -> Result<Vec<SignedRealisation>, BuildError> {
+    let claims = caches.store.realisations_of_recipe(recipe);
+    let mut claims = claims.map_err(store_error)?;
+    claims.retain(|claim| claim.signature.is_some());
+    Ok(claims)
+}
+
+/// What hints say, read once.
+fn load<'c>(caches: &'c Caches<'_>) -> Result<&'c Claims, BuildError> {
+    if let Some(hints) = caches.hints.get() {
+        return Ok(hints);
+    }
+    let keys: Vec<PublicKey> = caches.policy.keys.iter().map(|known| known.key).collect();
+    let mut hints = Claims::new();
+    let mut asked = Vec::new();
+    let mut next = keys;
+    // Who follows a key is asked too, once that is known.
+    while !next.is_empty() {
+        let found = ask_keys(caches, &next)?;
+        for claim in found {
+            hints
+                .entry(claim.realisation.recipe)
+                .or_default()
+                .push(claim);
+        }
+        asked.append(&mut next);
+        let statements = caches.statements.lock().unwrap_or_else(|e| e.into_inner());
+        let successors = asked
+            .iter()
+            .filter_map(|key| statements.of(key)?.successor());
+        next = successors.filter(|key| !asked.contains(key)).collect();
+    }
+    Ok(caches.hints.get_or_init(|| hints))
+}
+
+/// What one request is about.
+#[derive(Clone, Copy)]
+enum About {
+    Statement,
+    Hint(usize),
+}
+
+enum Said {
+    Statement(Option<Statement>),
+    Hint(Vec<SignedRealisation>),
+    Nothing,
+}
+
+/// Statements and hints of keys, all requested at one time.
+fn ask_keys(caches: &Caches<'_>, keys: &[PublicKey]) -> Result<Vec<SignedRealisation>, BuildError> {
+    let about: Vec<About> = std::iter::once(About::Statement)
+        .chain((0..caches.subjects.len()).map(About::Hint))
+        .collect();
+    let mut requests = Vec::new();
+    for cache in caches.alive() {
+        for key in keys {
+            requests.extend(about.iter().map(|about| (cache, *key, *about)));
+        }
+    }
+    let said = parallel::map(&requests, |(cache, key, about)| {
+        ask_key(caches, cache, key, *about)
+    });
+    let mut found = Vec::new();
+    let mut news = Vec::new();
+    for ((cache, ..), said) in requests.iter().zip(said) {
+        match said {
+            Said::Hint(claims) => found.extend(claims),
+            Said::Statement(Some(statement)) => news.push((*cache, statement)),
+            Said::Statement(None) | Said::Nothing => {}
+        }
+    }
+    learn(caches, news)?;
+    Ok(found)
+}
+
+fn ask_key(caches: &Caches<'_>, cache: &Cache, key: &PublicKey, about: About) -> Said {
+    if !cache.is_alive() {
+        return Said::Nothing;
+    }
+    let backend = &*cache.backend;
+    match about {
+        About::Statement => match claims::read_statement(backend, key) {
+            Ok(statement) => Said::Statement(statement),
+            Err(error) => refuse(caches, cache, error),
+        },
+        About::Hint(at) => match hint::read(backend, &caches.subjects[at], key) {
+            Ok(claims) => Said::Hint(claims),
+            Err(error) => refuse(caches, cache, error.into()),
+        },
+    }
+}
+
+fn refuse(caches: &Caches<'_>, cache: &Cache, error: ClaimError) -> Said {
+    match error {
+        ClaimError::Backend(error) => caches.skip(cache, &error),
+        error => caches.doubt(cache, &error),
+    }
+    Said::Nothing
+}
+
+/// Takes in what keys say of themselves, and remembers it.
+fn learn(caches: &Caches<'_>, news: Vec<(&Cache, Statement)>) -> Result<(), BuildError> {
+    let mut fresh = Vec::new();
+    {
+        let mut statements = caches.statements.lock().unwrap_or_else(|e| e.into_inner());
+        for (cache, statement) in news {
+            let known = statement.key().and_then(|key| statements.of(&key).cloned());
+            match statements.learn(&statement) {
+                Ok(()) if known.as_ref() == Some(&statement) => {}
+                Ok(()) => fresh.push(statement),
+                Err(error @ StatementError::Contradicts { .. }) => {
+                    let text = format!("{}: {error}", cache.name);
+                    return Err(BuildError::new(FailureClass::Untrusted, text));
+                }
+                Err(error) => caches.doubt(cache, &error),
+            }
+        }
+    }
+    caches
+        .store
+        .remember_statements(&fresh)
+        .map_err(store_error)
+}
+
+/// Asks every cache for every key's claim about what no hint told.
+fn one_by_one(caches: &Caches<'_>, open: &mut [&mut Question<'_>]) -> Result<(), BuildError> {
+    let keys = keys_to_ask(caches);
+    let mut requests = Vec::new();
+    for (at, question) in open.iter().enumerate() {
+        for cache in caches.alive() {
+            requests.extend(
+                keys.iter()
+                    .map(|key| (at, cache, question.asked.recipe, *key)),
+            );
+        }
+    }
+    let found = parallel::map(&requests, |(_, cache, recipe, key)| {
+        read_claim(caches, cache, recipe, key)
+    });
+    for ((at, ..), claim) in requests.iter().zip(found) {
+        open[*at].take(&claim);
+    }
+    for question in open {
+        question.judge(caches, true)?;
+    }
+    Ok(())
+}
+
+/// The listed keys and all that follow them.
+fn keys_to_ask(caches: &Caches<'_>) -> Vec<PublicKey> {
+    let statements = caches.statements.lock().unwrap_or_else(|e| e.into_inner());
+    let mut keys: Vec<PublicKey> = caches.policy.keys.iter().map(|known| known.key).collect();
+    let mut at = 0;
+    while let Some(key) = keys.get(at) {
+        let next = statements.of(key).and_then(Statement::successor);
+        keys.extend(next.filter(|next| !keys.contains(next)));
+        at += 1;
+    }
+    keys
+}
+
+fn read_claim(
+    caches: &Caches<'_>,
+    cache: &Cache,
+    recipe: &RecipeKey,
+    key: &PublicKey,
+) -> Option<SignedRealisation> {
+    if !cache.is_alive() || caches.cancel.is_cancelled() {
+        return None;
+    }
+    match claims::read(&*cache.backend, recipe, key) {
+        Ok(claim) => claim,
+        Err(ClaimError::Backend(error)) => {
+            caches.skip(cache, &error);
+            None
+        }
+        Err(error) => {
+            caches.doubt(cache, &error);
+            None
+        }
+    }
+}
+
+fn conflict(caches: &Caches<'_>, name: &str, both: &(Counted, Counted)) -> BuildError {
+    let mut text = format!("two trusted claims about `{name}` contradict each other:");
+    for one in [&both.0, &both.1] {
+        let claim = &one.claim.realisation;
+        let known = caches.policy.keys.iter().find(|known| known.key == one.key);
+        let who: Vec<_> = known
+            .iter()
+            .flat_map(|known| &known.attributes)
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        let outputs: Vec<_> = claim
+            .outputs
+            .iter()
+            .map(|(output, tree)| format!("{output} = {tree}"))
+            .collect();
+        text.push_str(&format!(
+            "\n  {} ({}) on {}: {}",
+            one.key,
+            who.join(", "),
+            claim.build_platform,
+            outputs.join(", ")
+        ));
+    }
+    text.push_str("\n  nothing of it is used; build it yourself with --no-caches and compare");
+    BuildError::new(FailureClass::Untrusted, text)
+}
