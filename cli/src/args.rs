@@ -81,6 +81,10 @@ pub enum Command {
     Verify(VerifyArgs),
     Doctor(DoctorArgs),
     Graph(GraphArgs),
+    Push(PushArgs),
+    Pull(PullArgs),
+    Key(KeyArgs),
+    Cache(CacheArgs),
     Store(StoreArgs),
     Schema(SchemaArgs),
     Completions(CompletionsArgs),
@@ -140,6 +144,9 @@ pub struct RealiseArgs {
     /// Use no network: what would have to be downloaded is an error
     #[arg(long)]
     pub offline: bool,
+    /// Ask no cache: build everything here
+    #[arg(long)]
+    pub no_caches: bool,
 }
 
 /// Build packages, root file systems or images
@@ -350,6 +357,100 @@ pub struct GraphArgs {
     pub all: bool,
 }
 
+/// Share what was built here through a cache
+///
+/// What was built is signed and sent with all it was built from: the claims of
+/// everything, the bytes of what is not merely fetched. Nothing is built for it.
+#[derive(Args, Debug)]
+pub struct PushArgs {
+    /// What to share: names of the manifest [default: every image]
+    pub names: Vec<String>,
+    /// To which cache: a name of the manifest or the configuration, or a URL
+    #[arg(long, value_name = "CACHE")]
+    pub to: Option<String>,
+    /// Sign with this key [default: `key` beside the configuration]
+    #[arg(long, value_name = "FILE", env = "KILN_KEY")]
+    pub key: Option<PathBuf>,
+    /// Also send what others can fetch from where it came
+    #[arg(long)]
+    pub sources: bool,
+    #[command(flatten)]
+    pub realise: RealiseArgs,
+}
+
+/// Get what others built, and build nothing
+#[derive(Args, Debug)]
+pub struct PullArgs {
+    /// What to get: names of the manifest [default: every image]
+    pub names: Vec<String>,
+    #[command(flatten)]
+    pub realise: RealiseArgs,
+    /// Copy the outputs to this directory instead of making `result`
+    #[arg(long, short, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Make no `result`
+    #[arg(long, conflicts_with = "out")]
+    pub no_result: bool,
+}
+
+/// Make and show the keys that claims are signed with
+#[derive(Args, Debug)]
+pub struct KeyArgs {
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+/// What can be done with keys.
+#[derive(Subcommand, Debug)]
+pub enum KeyCommand {
+    /// Make a new key, and print its public half
+    Generate {
+        /// Where [default: `key` beside the configuration]
+        file: Option<PathBuf>,
+    },
+    /// Print the public half of a key, for a policy
+    Show {
+        /// The key [default: `key` beside the configuration]
+        #[arg(env = "KILN_KEY")]
+        file: Option<PathBuf>,
+    },
+    /// Say in a cache that another key follows this one: who trusts the old one
+    /// then trusts claims of both
+    Rotate {
+        /// The key that is followed [default: `key` beside the configuration]
+        #[arg(long, value_name = "FILE", env = "KILN_KEY")]
+        key: Option<PathBuf>,
+        /// The public key that follows it, as `kiln key show` prints it
+        successor: String,
+        /// In which cache: a name of the manifest or the configuration, or a URL
+        #[arg(long, value_name = "CACHE")]
+        to: Option<String>,
+    },
+    /// Say in a cache that no claim of this key counts any more
+    Revoke {
+        /// The key [default: `key` beside the configuration]
+        #[arg(long, value_name = "FILE", env = "KILN_KEY")]
+        key: Option<PathBuf>,
+        /// In which cache: a name of the manifest or the configuration, or a URL
+        #[arg(long, value_name = "CACHE")]
+        to: Option<String>,
+    },
+}
+
+/// Look after a cache
+#[derive(Args, Debug)]
+pub struct CacheArgs {
+    #[command(subcommand)]
+    pub command: CacheCommand,
+}
+
+/// What can be done with a cache.
+#[derive(Subcommand, Debug)]
+pub enum CacheCommand {
+    /// List the caches that count here, and whom the policy trusts
+    List,
+}
+
 /// Look after the store
 #[derive(Args, Debug)]
 pub struct StoreArgs {
@@ -409,6 +510,7 @@ impl Default for RealiseArgs {
             downloads: 8,
             keep_going: false,
             offline: false,
+            no_caches: false,
         }
     }
 }

@@ -230,6 +230,20 @@ fn data_home() -> Option<PathBuf> {
     absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")))
 }
 
+/// A file of the user's configuration. `KILN_CONFIG` names another directory
+/// for all of them.
+pub fn config_file(name: &str) -> Option<PathBuf> {
+    if let Some(directory) = env::var_os("KILN_CONFIG").filter(|it| !it.is_empty()) {
+        return Some(PathBuf::from(directory).join(name));
+    }
+    let absolute = |name| {
+        let path = PathBuf::from(env::var_os(name)?);
+        path.is_absolute().then_some(path)
+    };
+    let home = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
+    Some(home?.join("kiln").join(name))
+}
+
 /// A path as it is shown: relative to the working directory where that is
 /// shorter.
 pub fn shown(path: &Path) -> String {

@@ -2,6 +2,7 @@
 //!
 //! - [`args`]: the command line, whose doc comments are the help texts.
 //! - [`context`]: what commands share; the only reader of the environment.
+//! - [`sharing`]: caches, trust and the user's key.
 //! - [`workshop`]: realising for commands.
 //! - [`commands`]: one file a command.
 //! - [`progress`]: who listens to events.
@@ -18,6 +19,7 @@ mod interrupt;
 mod output;
 mod progress;
 mod results;
+mod sharing;
 mod workshop;
 
 use std::process::ExitCode;

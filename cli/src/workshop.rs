@@ -11,7 +11,8 @@ use kiln_derivations::derivation::{Builder, Derivation, Target};
 use kiln_derivations::event::{Event, Listener};
 use kiln_derivations::fetch::FetchConfig;
 use kiln_derivations::graph::{DerivationId, Graph};
-use kiln_derivations::manifest::{Evaluation, Manifest};
+use kiln_derivations::manifest::{Evaluation, Manifest, Sharing};
+use kiln_derivations::realise::caches::{Cache, Caches};
 use kiln_derivations::realise::execute::{AskWorld, Failure, Options, Report, execute, subject};
 use kiln_derivations::realise::plan::{Plan, State};
 use kiln_derivations::realise::world::{FetchHow, FindSandbox, Machine, Sandboxing};
@@ -25,6 +26,7 @@ use crate::args::RealiseArgs;
 use crate::context::{self, Context};
 use crate::error::CliError;
 use crate::exit::ExitStatus;
+use crate::sharing;
 
 /// How many CPUs one build gets if nobody says.
 fn all_cpus() -> usize {
@@ -44,6 +46,9 @@ pub struct Workshop<'c> {
     sandboxing: Mutex<Option<Sandboxing>>,
     /// The same, for builders of another platform.
     emulating: Mutex<Option<Sandboxing>>,
+    /// With whom is shared, and the caches, opened when they are first needed.
+    sharing: OnceLock<(Sharing, Vec<Cache>)>,
+    builds: bool,
 }
 
 impl<'c> Workshop<'c> {
@@ -58,7 +63,34 @@ impl<'c> Workshop<'c> {
             scratch: Mutex::default(),
             sandboxing: Mutex::default(),
             emulating: Mutex::default(),
+            sharing: OnceLock::new(),
+            builds: true,
         })
+    }
+
+    /// The same, that has everything from others or not at all.
+    pub fn without_building(self) -> Self {
+        Self {
+            builds: false,
+            ..self
+        }
+    }
+
+    /// With whom is shared, unless nobody shall be asked.
+    fn sharing(&self, manifest: &Manifest) -> Result<Option<&(Sharing, Vec<Cache>)>, CliError> {
+        if self.args.no_caches {
+            return Ok(None);
+        }
+        if self.sharing.get().is_none() {
+            let sharing = sharing::of(manifest)?;
+            // Where nobody is believed, nobody has to be asked.
+            let caches = match self.args.offline || sharing.policy.is_empty() {
+                true => Vec::new(),
+                false => sharing::caches(&sharing, &self.store)?,
+            };
+            let _ = self.sharing.set((sharing, caches));
+        }
+        Ok(self.sharing.get().filter(|(it, _)| !it.policy.is_empty()))
     }
 
     /// The store.
@@ -87,7 +119,14 @@ impl<'c> Workshop<'c> {
         listener: &dyn Listener,
     ) -> Result<Report, CliError> {
         let fetch = || fetch_config(&self.store, manifest);
-        let machine = self.machine(&fetch, find_sandbox)?;
+        let mut machine = self.machine(&fetch, find_sandbox)?;
+        machine.builds = self.builds;
+        if let Some((sharing, caches)) = self.sharing(manifest)? {
+            let subjects = sharing::subjects(manifest, graph, roots);
+            let told = (listener, &self.context.cancel);
+            let others = Caches::new(&self.store, &sharing.policy, caches, subjects, told);
+            machine.others = Some(others.map_err(build_error)?);
+        }
         let options = Options {
             jobs: usize::from(self.args.jobs),
             downloads: usize::from(self.args.downloads),
@@ -162,6 +201,20 @@ impl<'c> Workshop<'c> {
             State::Known(keys, _) | State::Missing(keys) => Some(*keys),
             _ => None,
         })
+    }
+
+    /// Every derivation that was realised before, with keys and outputs.
+    pub fn realised(
+        &self,
+        graph: &Graph,
+        roots: &[DerivationId],
+    ) -> Result<Vec<(DerivationId, Keys, OutputMap)>, CliError> {
+        let plan = self.advanced(graph, roots, false)?;
+        let realised = plan.states().filter_map(|(id, state)| {
+            let (keys, outputs) = state.outputs()?;
+            Some((id, *keys, outputs.clone()))
+        });
+        Ok(realised.collect())
     }
 
     /// The outputs of every derivation that was realised before, by its number.
@@ -264,6 +317,8 @@ impl<'c> Workshop<'c> {
             fetcher: OnceLock::new(),
             leases: Mutex::default(),
             sandboxing: OnceLock::new(),
+            others: None,
+            builds: true,
         })
     }
 

@@ -1,6 +1,7 @@
 //! `kiln build`.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use kiln_derivations::manifest::Evaluation;
 use kiln_derivations::realise::execute::Report;
@@ -24,12 +25,22 @@ pub fn run(context: &Context, args: &BuildArgs) -> Result<(), CliError> {
     let report = workshop.realise(&manifest, &evaluation.graph, &root_ids(&evaluation))?;
     results::keep(workshop.store(), &manifest, &evaluation, &report)?;
     let made = made(&evaluation, &report);
-    let places = match (&args.out, args.no_result) {
-        (Some(directory), _) => results::copy_out(workshop.store(), &made, directory)?,
-        (None, true) => Vec::new(),
-        (None, false) => results::link(workshop.store(), &made)?,
-    };
+    let places = place(&workshop, &made, args.out.as_deref(), args.no_result)?;
     print(context, &made, &places, &report)
+}
+
+/// Copies outputs out of the store, and says where to.
+pub fn place(
+    workshop: &Workshop<'_>,
+    made: &[Made],
+    out: Option<&Path>,
+    no_result: bool,
+) -> Result<Vec<PathBuf>, CliError> {
+    match (out, no_result) {
+        (Some(directory), _) => results::copy_out(workshop.store(), made, directory),
+        (None, true) => Ok(Vec::new()),
+        (None, false) => results::link(workshop.store(), made),
+    }
 }
 
 /// One output that was asked for, and what it is.
@@ -83,10 +94,11 @@ struct JsonOutput<'a> {
     path: Option<String>,
 }
 
-fn print(
+/// Says what came of it.
+pub fn print(
     context: &Context,
     made: &[Made],
-    places: &[std::path::PathBuf],
+    places: &[PathBuf],
     report: &Report,
 ) -> Result<(), CliError> {
     let place = |index: usize| places.get(index).map(|path| path.display().to_string());

@@ -3,13 +3,17 @@
 
 mod boot;
 pub mod build;
+mod cache;
 mod completions;
 mod doctor;
 mod gc;
 mod graph;
 mod init;
+mod key;
 mod lock;
 mod log;
+mod pull;
+mod push;
 mod run;
 mod schema;
 mod shell;
@@ -37,6 +41,10 @@ pub fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Verify(args) => verify::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Graph(args) => graph::run(context, &args),
+        Command::Push(args) => push::run(context, &args),
+        Command::Pull(args) => pull::run(context, &args),
+        Command::Key(args) => key::run(context, &args),
+        Command::Cache(args) => cache::run(context, &args),
         Command::Store(args) => store::run(context, &args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(context, &args),

@@ -1,0 +1,80 @@
+//! `kiln push`.
+
+use kiln_derivations::realise::caches::share::{Share, Shared};
+use kiln_store::cache::watch::Watch;
+use serde::Serialize;
+
+use crate::args::PushArgs;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::progress::bytes;
+use crate::workshop::{Workshop, build_error, root_ids};
+use crate::{output, sharing};
+
+#[derive(Serialize)]
+struct Json<'a> {
+    cache: &'a str,
+    key: kiln_store::trust::key::PublicKey,
+    #[serde(flatten)]
+    shared: Shared,
+}
+
+/// Shares what was built here.
+pub fn run(context: &Context, args: &PushArgs) -> Result<(), CliError> {
+    let manifest = context.manifest()?;
+    let evaluation = context.evaluate_names(&manifest, &args.names, &args.realise)?;
+    let sharing = sharing::of(&manifest)?;
+    let workshop = Workshop::open(context, &args.realise)?;
+    let cache = sharing::cache(&sharing, args.to.as_deref(), workshop.store())?;
+    let key = sharing::key(args.key.as_deref())?;
+    let roots = root_ids(&evaluation);
+    let realised = workshop.realised(&evaluation.graph, &roots)?;
+    for root in &roots {
+        if !realised.iter().any(|(id, ..)| id == root) {
+            let name = &evaluation.graph.get(*root).name;
+            return Err(CliError::usage(format!("`{name}` was not built here"))
+                .with_hint("`kiln build` builds it; only what was built here can be claimed"));
+        }
+    }
+    let share = Share {
+        store: workshop.store(),
+        cache: &cache,
+        key: &key,
+        subjects: &sharing::subjects(&manifest, &evaluation.graph, &roots),
+        sources: args.sources,
+        watch: &Watching(context),
+    };
+    let shared = share
+        .run(&evaluation.graph, &roots, &realised)
+        .map_err(build_error)?;
+    if context.global.json {
+        return output::json(Json {
+            cache: &cache.name,
+            key: key.public(),
+            shared,
+        });
+    }
+    output::line(&format!(
+        "{} claims and {} trees ({}) to {}; it had {} of the claims",
+        shared.claims,
+        shared.trees,
+        bytes(shared.bytes),
+        cache.name,
+        shared.known_claims,
+    ))?;
+    if shared.not_built_here > 0 {
+        let count = shared.not_built_here;
+        output::line(&format!(
+            "{count} were built by others, and are theirs to claim"
+        ))?;
+    }
+    Ok(())
+}
+
+struct Watching<'c>(&'c Context);
+
+impl Watch for Watching<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.0.cancel.is_cancelled()
+    }
+}
