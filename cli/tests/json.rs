@@ -5,13 +5,14 @@
 //! file uses. A key that the schema does not know is an error here, though not
 //! for who reads: so none is printed without being described.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+mod support;
+
+use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
-use tempfile::TempDir;
+use support::Project;
 
 const MANIFEST: &str = r##"
 [flake]
@@ -33,49 +34,24 @@ devices = ["/dev/null c 1 3 0666"]
 files = { "/bin/x" = { text = "#!/bin/nothing\n", mode = "0755" } }
 "##;
 
-/// A project and a store that builders of another user can get to.
-struct Project(TempDir);
+/// Runs kiln and holds its document against the definition `kind`.
+fn check(project: &Project, kind: &str, args: &[&str]) -> Value {
+    let output = run(project, args);
+    let document: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{args:?}: {error}: {output:?}"));
+    let schema = schema();
+    valid(&schema, &schema["$defs"][kind], &document)
+        .unwrap_or_else(|why| panic!("{args:?}: {why}"));
+    // And it is one of those that the whole allows.
+    valid(&schema, &schema, &document).unwrap_or_else(|why| panic!("{args:?}: {why}"));
+    document
+}
 
-impl Project {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let open = Permissions::from_mode(0o755);
-        fs::set_permissions(directory.path(), open).expect("it is ours");
-        let project = Self(directory);
-        let words = project.path("words");
-        let manifest = MANIFEST.replace("WORDS", &words);
-        fs::write(project.path("flake-like.toml"), manifest).expect("writable");
-        fs::write(&words, "words\n").expect("writable");
-        fs::create_dir(project.path("folder")).expect("writable");
-        fs::write(project.path("folder/file"), "file\n").expect("writable");
-        project
-    }
-
-    fn path(&self, name: &str) -> String {
-        let path = self.0.path().join(name);
-        path.into_os_string().into_string().expect("it is text")
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let mut kiln = Command::new(env!("CARGO_BIN_EXE_kiln"));
-        kiln.arg("--json").args(["--events", &self.path("events")]);
-        kiln.args(["--store", &self.path("store")]).args(args);
-        kiln.env_remove("KILN_MANIFEST").current_dir(self.0.path());
-        kiln.output().expect("kiln starts")
-    }
-
-    /// Runs kiln and holds its document against the definition `kind`.
-    fn check(&self, kind: &str, args: &[&str]) -> Value {
-        let output = self.run(args);
-        let document: Value = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("{args:?}: {error}: {output:?}"));
-        let schema = schema();
-        valid(&schema, &schema["$defs"][kind], &document)
-            .unwrap_or_else(|why| panic!("{args:?}: {why}"));
-        // And it is one of those that the whole allows.
-        valid(&schema, &schema, &document).unwrap_or_else(|why| panic!("{args:?}: {why}"));
-        document
-    }
+fn run(project: &Project, args: &[&str]) -> Output {
+    let mut kiln = project.kiln("store", args);
+    kiln.arg("--json")
+        .args(["--events", &project.path("events")]);
+    kiln.output().expect("kiln starts")
 }
 
 fn schema() -> Value {
@@ -173,58 +149,104 @@ fn is_digest(pattern: &Value, value: &Value) -> bool {
 
 #[test]
 fn documents_are_what_the_schema_says() {
-    let project = Project::new();
-    let locked = project.check("lock", &["lock"]);
+    let project = Project::new(MANIFEST);
+    let locked = check(&project, "lock", &["lock"]);
     assert_eq!(locked["changed"], true);
     assert_eq!(locked["pinned"][0]["name"], "words");
 
-    let plan = project.check("plan", &["build", "--dry-run", "rootfs.small#tar"]);
+    let plan = check(
+        &project,
+        "plan",
+        &["build", "--dry-run", "rootfs.small#tar"],
+    );
     assert!(
         plan["build"]
             .as_array()
             .is_some_and(|build| !build.is_empty())
     );
-    let build = project.check("build", &["build", "rootfs.small#tar", "source.words"]);
+    let build = check(
+        &project,
+        "build",
+        &["build", "rootfs.small#tar", "source.words"],
+    );
     assert_eq!(build["outputs"].as_array().map(Vec::len), Some(2));
     assert_eq!(build["fetched"], 1);
-    let again = project.check("build", &["build", "--no-result", "source.folder"]);
+    let again = check(
+        &project,
+        "build",
+        &["build", "--no-result", "source.folder"],
+    );
     assert!(again["outputs"][0].get("path").is_none());
 
-    project.check("graph", &["graph", "rootfs.small", "--all"]);
-    project.check("doctor", &["doctor"]);
-    let info = project.check("store-info", &["store", "info"]);
+    check(&project, "graph", &["graph", "rootfs.small", "--all"]);
+    check(&project, "doctor", &["doctor"]);
+    let info = check(&project, "store-info", &["store", "info"]);
     assert_ne!(info["realisations"], 0);
-    project.check("store-rebuild", &["store", "rebuild"]);
-    let verified = project.check("verify", &["verify"]);
+    check(&project, "store-rebuild", &["store", "rebuild"]);
+    let verified = check(&project, "verify", &["verify"]);
     assert_eq!(verified["damaged"], Value::Array(Vec::new()));
     let words = project.path("words");
-    let same = project.check(
+    let same = check(
+        &project,
         "verify-file",
         &["verify", &words, "--against", "source.words"],
     );
     assert_eq!(same["same"], true);
     let again = ["verify", "--rebuild", "--closure", "rootfs.small"];
-    let again = project.check("verify-rebuild", &again);
+    let again = check(&project, "verify-rebuild", &again);
     assert_eq!(again["differ"], 0);
     assert_ne!(again["same"], 0);
-    let roots = project.check("gc-roots", &["gc", "--list-roots"]);
+    let roots = check(&project, "gc-roots", &["gc", "--list-roots"]);
     assert!(
         roots["roots"]
             .as_array()
             .is_some_and(|roots| !roots.is_empty())
     );
-    project.check("gc", &["gc", "--dry-run"]);
-    let gone = project.check("gc", &["gc", "--damaged"]);
+    check(&project, "gc", &["gc", "--dry-run"]);
+    let gone = check(&project, "gc", &["gc", "--damaged"]);
     assert_eq!(gone["damaged"], 0);
 }
 
 #[test]
+fn documents_of_sharing_are_what_the_schema_says() {
+    let project = Project::new(MANIFEST);
+    fs::create_dir(project.path("cache")).expect("writable");
+    let made = check(&project, "key", &["key", "generate"]);
+    let key = made["key"].as_str().expect("a key");
+    project.write(
+        "config/config.toml",
+        &format!(
+            "[cache.here]\nurl = \"{}\"\n[trust]\nkeys = [{{ key = \"{key}\", operator = \"me\" }}]\n",
+            project.path("cache")
+        ),
+    );
+    let listed = check(&project, "cache-list", &["cache", "list"]);
+    assert_eq!(listed["keys"][0]["attributes"]["operator"], "me");
+    check(&project, "lock", &["lock"]);
+    check(&project, "build", &["build", "rootfs.small", "--no-result"]);
+    let pushed = check(&project, "push", &["push", "rootfs.small"]);
+    assert_ne!(pushed["claims"], 0);
+    fs::rename(project.path("store"), project.path("away")).expect("it is ours");
+    let pulled = check(&project, "build", &["pull", "rootfs.small", "--no-result"]);
+    assert_eq!(
+        (&pulled["built"], &pulled["pulled"]),
+        (&0.into(), &1.into())
+    );
+    let stated = check(&project, "key-statement", &["key", "revoke"]);
+    assert_eq!(stated["serial"], 1);
+}
+
+#[test]
 fn events_are_what_the_schema_says() {
-    let project = Project::new();
-    project.check("lock", &["lock"]);
-    project.check("build", &["build", "rootfs.small#tar", "source.words"]);
-    project.check("build", &["build", "rootfs.small#tar"]);
-    let failed = project.run(&["build", "rootfs.broken"]);
+    let project = Project::new(MANIFEST);
+    check(&project, "lock", &["lock"]);
+    check(
+        &project,
+        "build",
+        &["build", "rootfs.small#tar", "source.words"],
+    );
+    check(&project, "build", &["build", "rootfs.small#tar"]);
+    let failed = run(&project, &["build", "rootfs.broken"]);
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
 
     let schema = schema();
@@ -254,10 +276,9 @@ fn the_schema_is_whole() {
         // that this test does not know: it panics.
         let _ = valid(&schema, rule, &serde_json::json!({ "event": name }));
     }
-    let printed = Command::new(env!("CARGO_BIN_EXE_kiln"))
-        .args(["schema", "json"])
-        .output()
-        .expect("kiln starts");
+    let project = Project::new(MANIFEST);
+    let printed = project.kiln("store", &["schema", "json"]).output();
+    let printed = printed.expect("kiln starts");
     let printed: Value = serde_json::from_slice(&printed.stdout).expect("it is JSON");
     assert_eq!(printed, schema);
 }

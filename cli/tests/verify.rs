@@ -1,11 +1,11 @@
 //! `kiln verify --rebuild` where no sandbox is needed: what it refuses, what it
 //! counts, and what it leaves.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output};
+mod support;
 
-use tempfile::TempDir;
+use std::fs;
+
+use support::Project;
 
 const MANIFEST: &str = r#"
 [flake]
@@ -19,44 +19,9 @@ path = "folder"
 files = { "/etc/motd" = { text = "hello\n" } }
 "#;
 
-/// A project and a store that builders of another user can get to.
-struct Project(TempDir);
-
-impl Project {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let open = Permissions::from_mode(0o755);
-        fs::set_permissions(directory.path(), open).expect("it is ours");
-        let project = Self(directory);
-        fs::write(project.0.path().join("flake-like.toml"), MANIFEST).expect("writable");
-        fs::create_dir(project.0.path().join("folder")).expect("writable");
-        fs::write(project.0.path().join("folder/file"), "file\n").expect("writable");
-        project
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let mut kiln = Command::new(env!("CARGO_BIN_EXE_kiln"));
-        kiln.arg("--store").arg(self.0.path().join("store"));
-        kiln.env_remove("KILN_MANIFEST").current_dir(self.0.path());
-        kiln.args(args).output().expect("kiln starts")
-    }
-
-    /// Runs kiln, and wants this status and these words on its two streams.
-    fn check(&self, args: &[&str], status: i32, stdout: &[&str], stderr: &[&str]) {
-        let output = self.run(args);
-        assert_eq!(output.status.code(), Some(status), "{args:?}: {output:?}");
-        for (stream, words) in [(&output.stdout, stdout), (&output.stderr, stderr)] {
-            let said = String::from_utf8_lossy(stream);
-            for word in words {
-                assert!(said.contains(word), "{args:?}: no `{word}` in {said}");
-            }
-        }
-    }
-}
-
 #[test]
 fn what_cannot_be_built_again_is_said() {
-    let project = Project::new();
+    let project = Project::new(MANIFEST);
     project.check(&["lock"], 0, &[], &[]);
     let small = "rootfs.small";
     project.check(&["verify", "--rebuild"], 2, &[], &["NAME"]);
@@ -95,7 +60,7 @@ fn what_cannot_be_built_again_is_said() {
 
 #[test]
 fn what_kiln_builds_itself_is_built_again_and_nothing_is_left() {
-    let project = Project::new();
+    let project = Project::new(MANIFEST);
     project.check(&["lock"], 0, &[], &[]);
     let names = ["rootfs.small", "source.folder"];
     project.check(
@@ -110,7 +75,7 @@ fn what_kiln_builds_itself_is_built_again_and_nothing_is_left() {
         &["same", "0 differ", "0 not built again"],
         &[],
     );
-    let verify = project.0.path().join("store/verify");
+    let verify = project.path("store/verify");
     let left = fs::read_dir(verify).expect("it was made");
     assert_eq!(left.count(), 0, "the scratch store is gone");
 }

@@ -69,6 +69,9 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
             "warning {}: {why}; it is built here",
             title(derivation)
         )),
+        Event::ClaimRefused { cache, why } => {
+            Some(format!("warning {cache}: {why}; it does not count"))
+        }
         Event::CacheSkipped { cache, why } => Some(format!("warning {cache} is skipped: {why}")),
         Event::Failed {
             derivation, class, ..

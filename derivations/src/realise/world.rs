@@ -157,7 +157,7 @@ impl World for Machine<'_> {
                  `kiln build` builds it",
                 job.subject.name
             );
-            return Err(BuildError::new(FailureClass::Unavailable, text));
+            return Err(BuildError::new(FailureClass::Untrusted, text));
         }
         match &job.derivation.builder {
             Builder::Exec(exec) => exec::build(&self.host(exec.platform)?, job, exec),

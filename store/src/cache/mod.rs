@@ -1,8 +1,6 @@
 //! Caches: what one machine has built, kept where others can fetch it.
 //!
 
-
-
 //!
 //! How trees lie in a cache, the same in all of them (pure):
 //!

@@ -1,6 +1,7 @@
 //! Asking for claims: first this store, then hints, then one by one; each answer
 //! is judged, and nothing is asked that was answered.
 
+use kiln_store::cache::backend::Kind;
 use kiln_store::cache::claims::{self, ClaimError};
 use kiln_store::cache::hint;
 use kiln_store::hash::RecipeKey;
@@ -175,6 +176,10 @@ fn ask_key(caches: &Caches<'_>, cache: &Cache, key: &PublicKey, about: About) ->
 
 fn refuse(caches: &Caches<'_>, cache: &Cache, error: ClaimError) -> Said {
     match error {
+        // One file that is nonsense says nothing of the others.
+        ClaimError::Backend(error) if matches!(error.kind, Kind::Protocol(_)) => {
+            caches.doubt(cache, &error);
+        }
         ClaimError::Backend(error) => caches.skip(cache, &error),
         error => caches.doubt(cache, &error),
     }
@@ -253,12 +258,8 @@ fn read_claim(
     }
     match claims::read(&*cache.backend, recipe, key) {
         Ok(claim) => claim,
-        Err(ClaimError::Backend(error)) => {
-            caches.skip(cache, &error);
-            None
-        }
         Err(error) => {
-            caches.doubt(cache, &error);
+            refuse(caches, cache, error);
             None
         }
     }
