@@ -100,6 +100,8 @@ impl Kiln {
             }
         }
         command.env("KILN_STORE", store);
+        // Nobody's own caches and trust get to the checks.
+        command.env("KILN_CONFIG", scratch.join("no-configuration"));
         Self {
             command,
             args: Vec::new(),
@@ -121,6 +123,13 @@ impl Kiln {
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
+    }
+
+    /// Gives a file to the user that kiln will run as.
+    pub fn own(&self, path: &Path) {
+        if self.ways.is_user {
+            std::os::unix::fs::chown(path, Some(UNUSED_ID), Some(UNUSED_ID)).expect("root may");
+        }
     }
 
     /// What is piped to stdin; nothing if it is not said.

@@ -83,6 +83,8 @@ pub enum Command {
     Graph(GraphArgs),
     Push(PushArgs),
     Pull(PullArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
     Key(KeyArgs),
     Cache(CacheArgs),
     Store(StoreArgs),
@@ -391,6 +393,36 @@ pub struct PullArgs {
     /// Make no `result`
     #[arg(long, conflicts_with = "out")]
     pub no_result: bool,
+}
+
+/// Write what was built here, with all it was built from, to one file
+///
+/// For machines without a network: `kiln import` reads it there. It holds a cache
+/// as `kiln push` fills it, so it is believed no more than one: the claims in it
+/// are signed, and every byte is checked.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// The file, such as `system.tar.zst`; must not exist
+    pub file: PathBuf,
+    /// What to export: names of the manifest [default: every image]
+    pub names: Vec<String>,
+    /// Sign with this key [default: `key` beside the configuration]
+    #[arg(long, value_name = "FILE", env = "KILN_KEY")]
+    pub key: Option<PathBuf>,
+    /// Also what others can fetch from where it came
+    #[arg(long)]
+    pub sources: bool,
+    #[command(flatten)]
+    pub realise: RealiseArgs,
+}
+
+/// Get what others built from a file that `kiln export` wrote
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// The file
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub pull: PullArgs,
 }
 
 /// Make and show the keys that claims are signed with

@@ -76,6 +76,14 @@ impl<'c> Workshop<'c> {
         }
     }
 
+    /// The same, that asks these caches and no others.
+    pub fn with_caches(self, sharing: Sharing, caches: Vec<Cache>) -> Self {
+        Self {
+            sharing: OnceLock::from((sharing, caches)),
+            ..self
+        }
+    }
+
     /// With whom is shared, unless nobody shall be asked.
     fn sharing(&self, manifest: &Manifest) -> Result<Option<&(Sharing, Vec<Cache>)>, CliError> {
         if self.args.no_caches {

@@ -395,6 +395,80 @@ fn two_push_at_once() {
 }
 
 #[test]
+fn a_file_takes_it_to_where_there_is_no_network() {
+    let shared = Shared::new();
+    let project = &shared.0;
+    let file = project.path("small.tar.zst");
+    project.check(&["export", &file, NAME], 0, &["5 claims"], &[]);
+    project.check(&["export", &file, NAME], 2, &[], &["there already"]);
+    fs::remove_dir_all(project.path("cache")).expect("it is ours");
+    let import = ["import", "--offline", "--no-result", &file, NAME];
+    let policy = fs::read_to_string(project.path("config/config.toml")).expect("readable");
+    project.write("config/config.toml", "");
+    project.check_in("other", &import, 2, &[], &["nobody is trusted"]);
+    project.write("config/config.toml", &policy);
+    project.check_in("other", &import, 0, &[], &["pulled  rootfs.small"]);
+    let again = ["build", "--offline", "--no-result", NAME];
+    project.check_in("other", &again, 0, &[], &["nothing to do"]);
+    assert_eq!(
+        fs::read_dir(project.path("other/build"))
+            .expect("it is there")
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_file_of_somebody_elses_making_is_refused() {
+    let shared = Shared::new();
+    let file = shared.0.path("evil.tar.zst");
+    let import = ["import", "--no-result", &file, NAME];
+    let archive = |name: &[u8], kind: tar::EntryType, content: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name);
+        header.set_entry_type(kind);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.append(&header, content).expect("memory");
+        archive.into_inner().expect("memory")
+    };
+    let regular = tar::EntryType::Regular;
+    let zeros = vec![0; 300 << 20];
+    for (unpacked, why) in [
+        (
+            archive(b"../escaped", regular, b"x"),
+            "no name of a file in a cache",
+        ),
+        (
+            archive(b"/escaped", regular, b"x"),
+            "no name of a file in a cache",
+        ),
+        (
+            archive(b"packs", tar::EntryType::Symlink, b""),
+            "no file of a cache",
+        ),
+        (archive(b"packs/x", regular, &zeros), "far more"),
+        (b"no archive at all".to_vec(), "kiln export"),
+    ] {
+        let packed = zstd::bulk::compress(&unpacked, 1).expect("memory");
+        fs::write(&file, packed).expect("writable");
+        shared.0.check_in("other", &import, 2, &[], &[why]);
+    }
+    fs::write(&file, b"no zstd").expect("writable");
+    shared
+        .0
+        .check_in("other", &import, 2, &[], &["kiln export"]);
+    assert!(!Path::new(&shared.0.path("escaped")).exists());
+    assert_eq!(
+        fs::read_dir(shared.0.path("other/build"))
+            .expect("it is there")
+            .count(),
+        0
+    );
+}
+
+#[test]
 fn mistakes_are_told() {
     let project = Project::new(MANIFEST);
     project.check(&["key", "show"], 2, &[], &["kiln key generate"]);

@@ -226,6 +226,9 @@ fn documents_of_sharing_are_what_the_schema_says() {
     check(&project, "build", &["build", "rootfs.small", "--no-result"]);
     let pushed = check(&project, "push", &["push", "rootfs.small"]);
     assert_ne!(pushed["claims"], 0);
+    let file = project.path("small.tar.zst");
+    let exported = check(&project, "export", &["export", &file, "rootfs.small"]);
+    assert_ne!(exported["size_bytes"], 0);
     fs::rename(project.path("store"), project.path("away")).expect("it is ours");
     let pulled = check(&project, "build", &["pull", "rootfs.small", "--no-result"]);
     assert_eq!(

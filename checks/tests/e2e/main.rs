@@ -6,6 +6,7 @@
 //! `/var/tmp` for the next run. Whoever needs the proof that an empty store
 //! suffices gives an empty one, as `.ci/run` does.
 
+mod caches;
 mod changes;
 mod commands;
 mod damage;

@@ -6,8 +6,10 @@ pub mod build;
 mod cache;
 mod completions;
 mod doctor;
+mod export;
 mod gc;
 mod graph;
+mod import;
 mod init;
 mod key;
 mod lock;
@@ -43,6 +45,8 @@ pub fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Graph(args) => graph::run(context, &args),
         Command::Push(args) => push::run(context, &args),
         Command::Pull(args) => pull::run(context, &args),
+        Command::Export(args) => export::run(context, &args),
+        Command::Import(args) => import::run(context, &args),
         Command::Key(args) => key::run(context, &args),
         Command::Cache(args) => cache::run(context, &args),
         Command::Store(args) => store::run(context, &args),

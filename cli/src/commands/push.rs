@@ -1,7 +1,10 @@
 //! `kiln push`.
 
+use kiln_derivations::manifest::{Evaluation, Manifest};
+use kiln_derivations::realise::caches::Cache;
 use kiln_derivations::realise::caches::share::{Share, Shared};
 use kiln_store::cache::watch::Watch;
+use kiln_store::trust::key::SecretKey;
 use serde::Serialize;
 
 use crate::args::PushArgs;
@@ -27,26 +30,13 @@ pub fn run(context: &Context, args: &PushArgs) -> Result<(), CliError> {
     let workshop = Workshop::open(context, &args.realise)?;
     let cache = sharing::cache(&sharing, args.to.as_deref(), workshop.store())?;
     let key = sharing::key(args.key.as_deref())?;
-    let roots = root_ids(&evaluation);
-    let realised = workshop.realised(&evaluation.graph, &roots)?;
-    for root in &roots {
-        if !realised.iter().any(|(id, ..)| id == root) {
-            let name = &evaluation.graph.get(*root).name;
-            return Err(CliError::usage(format!("`{name}` was not built here"))
-                .with_hint("`kiln build` builds it; only what was built here can be claimed"));
-        }
-    }
-    let share = Share {
-        store: workshop.store(),
-        cache: &cache,
+    let sharer = Sharer {
+        context,
+        workshop: &workshop,
         key: &key,
-        subjects: &sharing::subjects(&manifest, &evaluation.graph, &roots),
         sources: args.sources,
-        watch: &Watching(context),
     };
-    let shared = share
-        .run(&evaluation.graph, &roots, &realised)
-        .map_err(build_error)?;
+    let shared = sharer.share(&manifest, &evaluation, &cache)?;
     if context.global.json {
         return output::json(Json {
             cache: &cache.name,
@@ -69,6 +59,48 @@ pub fn run(context: &Context, args: &PushArgs) -> Result<(), CliError> {
         ))?;
     }
     Ok(())
+}
+
+/// Who shares, and what with.
+pub struct Sharer<'a> {
+    /// For progress and Ctrl-C.
+    pub context: &'a Context,
+    /// Whose store.
+    pub workshop: &'a Workshop<'a>,
+    /// Whose claims they will be.
+    pub key: &'a SecretKey,
+    /// Also files that others can fetch from where they were fetched here.
+    pub sources: bool,
+}
+
+impl Sharer<'_> {
+    /// Shares what was asked for, with all it was built from.
+    pub fn share(
+        &self,
+        manifest: &Manifest,
+        evaluation: &Evaluation,
+        cache: &Cache,
+    ) -> Result<Shared, CliError> {
+        let graph = &evaluation.graph;
+        let roots = root_ids(evaluation);
+        let realised = self.workshop.realised(graph, &roots)?;
+        for root in &roots {
+            if !realised.iter().any(|(id, ..)| id == root) {
+                let name = &graph.get(*root).name;
+                return Err(CliError::usage(format!("`{name}` was not built here"))
+                    .with_hint("`kiln build` builds it; only what was built here can be claimed"));
+            }
+        }
+        let share = Share {
+            store: self.workshop.store(),
+            cache,
+            key: self.key,
+            subjects: &sharing::subjects(manifest, graph, &roots),
+            sources: self.sources,
+            watch: &Watching(self.context),
+        };
+        share.run(graph, &roots, &realised).map_err(build_error)
+    }
 }
 
 struct Watching<'c>(&'c Context);
