@@ -17,7 +17,8 @@ fn a_system_is_had_from_a_cache_and_boots() {
     believe(&scratch, &config);
     // What boots it comes the same way.
     let push = shared.own(scratch.path()).env("KILN_CONFIG", &config);
-    push.args(["push", "minsys", "seed.qemu"]).succeed();
+    push.args(["push", "minsys", "seed.qemu", "seed.bwrap"])
+        .succeed();
 
     let elsewhere = |store: &Path| {
         let kiln = Kiln::new(scratch.path(), store).env("KILN_CONFIG", &config);

@@ -79,8 +79,7 @@ impl<'s> Team<'s> {
         let (cache, config) = (scratch.join("cache"), scratch.join("config"));
         for directory in [&cache, &config] {
             fs::create_dir(directory).expect("it is ours");
-            let all = fs::Permissions::from_mode(0o777);
-            fs::set_permissions(directory, all).expect("it is ours");
+            open_to_all(directory);
         }
         let keys = platforms.map(|platform| {
             let key = SecretKey::generate().expect("random numbers");
@@ -116,6 +115,7 @@ impl<'s> Team<'s> {
             key.as_os_str(),
         ])
         .succeed();
+        open_to_all(&to);
     }
 
     fn pull(&self, store: &Path) -> kiln_checks::Outcome {
@@ -146,5 +146,18 @@ impl<'s> Team<'s> {
         let digits = secret.strip_prefix("secret ").expect("a secret");
         let digest: kiln_store::hash::Digest = digits.parse().expect("64 digits");
         *digest.as_bytes()
+    }
+}
+
+/// The next to share is another user; the servers of real teams have one of
+/// their own.
+fn open_to_all(directory: &Path) {
+    let all = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(directory, all).expect("it is ours");
+    for entry in fs::read_dir(directory).expect("it is there") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            open_to_all(&path);
+        }
     }
 }
