@@ -28,7 +28,9 @@ use kiln_store::import::{Limits, Rules};
 use kiln_store::store::{OpenOptions, Store};
 
 fn main() {
-    let words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
+    let words = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"));
     let words: Vec<PathBuf> = words.map(PathBuf::from).collect();
     let [place, tree, changed @ ..] = words.as_slice() else {
         panic!("usage: cargo bench … -- PLACE TREE [CHANGED…]");

@@ -19,7 +19,9 @@ pub enum CacheError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// A file that another one names is gone, or was never there.
-    #[error("{place}: no `{name}`, which `{wanted_by}` names; push again what it was, or use another cache")]
+    #[error(
+        "{place}: no `{name}`, which `{wanted_by}` names; push again what it was, or use another cache"
+    )]
     Missing {
         /// The cache.
         place: String,
@@ -37,7 +39,9 @@ pub enum CacheError {
         tree: TreeId,
     },
     /// A file is not what it should be.
-    #[error("{place}: `{name}` is damaged or forged: {flaw}; `kiln cache check` lists what else is")]
+    #[error(
+        "{place}: `{name}` is damaged or forged: {flaw}; `kiln cache check` lists what else is"
+    )]
     Damaged {
         /// The cache.
         place: String,
@@ -47,7 +51,9 @@ pub enum CacheError {
         flaw: Flaw,
     },
     /// Something that is to be pushed is not what its address says.
-    #[error("file {content} is damaged in the store: its bytes are {got}; `kiln verify` lists what is")]
+    #[error(
+        "file {content} is damaged in the store: its bytes are {got}; `kiln verify` lists what is"
+    )]
     Source {
         /// Its address.
         content: ContentId,
@@ -77,7 +83,7 @@ pub enum CacheError {
         source: io::Error,
     },
     /// This kind of cache cannot say what it holds.
-    #[error("{place} cannot list its files, so nothing of it can be swept; sweep it where its files lie")]
+    #[error("{place} cannot list its files; do this where they lie")]
     Unlisted {
         /// The cache.
         place: String,
@@ -184,7 +190,9 @@ pub enum FormatError {
     #[error("it does not unpack: {0}")]
     Packing(io::Error),
     /// A newer kiln wrote it.
-    #[error("it has version {found}, but this kiln reads only up to {supported}; use the kiln that wrote it")]
+    #[error(
+        "it has version {found}, but this kiln reads only up to {supported}; use the kiln that wrote it"
+    )]
     Newer {
         /// Its version.
         found: u32,

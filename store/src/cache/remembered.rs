@@ -60,7 +60,10 @@ impl Remembered {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(directory).map_err(failed(directory))? {
             let entry = entry.map_err(failed(directory))?;
-            let digest = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let digest = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
             let metadata = entry.metadata().map_err(failed(directory))?;
             let modified = metadata.modified().map_err(failed(directory))?;
             let young = SystemTime::now().duration_since(modified);

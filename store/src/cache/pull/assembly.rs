@@ -4,6 +4,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::{Mutex, PoisonError};
 
 use super::plan::{Needed, Plan, Segment, Wanted};
+use crate::blobs::Published;
 use crate::cache::catalogue::{Catalogue, Number};
 use crate::cache::error::{CacheError, Flaw};
 use crate::cache::id::{ChunkId, index_name, pack_name, tree_name};
@@ -11,7 +12,6 @@ use crate::cache::name::Name;
 use crate::cache::transfer::Reader;
 use crate::error::During;
 use crate::hash::Digest;
-use crate::blobs::Published;
 use crate::session::{Aside, Temporary};
 use crate::store::Store;
 
@@ -169,9 +169,8 @@ impl<'a> Assemblies<'a> {
             let (first, more) = rest.split_at(chunk.length as usize);
             let (expected, got) = (chunk.id, ChunkId(Digest::of(first)));
             if got != expected {
-                let frame = &index.frames[segment.frame as usize];
-                let name = pack_name(&index.packs[frame.pack as usize]);
-                let offset = frame.offset;
+                let name = pack_name(&index.pack_of(segment.frame));
+                let offset = index.frames[segment.frame as usize].offset;
                 let flaw = Flaw::Chunk {
                     offset,
                     expected,

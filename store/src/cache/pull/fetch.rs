@@ -22,7 +22,10 @@ pub(super) fn fetch(
     catalogue: &Catalogue,
     plan: &Plan,
 ) -> Result<(), CacheError> {
-    let bytes = plan.frames.iter().map(|needed| u64::from(needed.frame.packed));
+    let bytes = plan
+        .frames
+        .iter()
+        .map(|needed| u64::from(needed.frame.packed));
     reader.watch.expect(bytes.sum());
     let assemblies = Assemblies::new(reader, store, catalogue, plan);
     assemblies.put_empty()?;
@@ -121,7 +124,8 @@ impl Worker<'_, '_> {
             return Err(self.reader.damaged(&pack_name(&needed.pack), flaw));
         }
         let segments = needed.segments_start as usize..needed.segments_end as usize;
-        self.assemblies.take(needed, &self.plan.segments[segments], raw)
+        self.assemblies
+            .take(needed, &self.plan.segments[segments], raw)
     }
 
     fn missing(&self, needed: &Needed) -> CacheError {

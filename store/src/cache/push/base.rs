@@ -39,7 +39,9 @@ pub(super) fn load(
     let descriptions: Vec<_> = descriptions.into_iter().flatten().collect();
     let indexes = Indexes::new(reader, remembered);
     let wanted = wanted(&descriptions);
-    let read = in_parallel(CONNECTIONS, &wanted, |wanted| undamaged(indexes.read(wanted)))?;
+    let read = in_parallel(CONNECTIONS, &wanted, |wanted| {
+        undamaged(indexes.read(wanted))
+    })?;
     let named = wanted.iter().map(|wanted| wanted.needed).zip(read);
     let mut found = Found::default();
     found.0.extend(named.filter_map(|(needed, index)| {

@@ -26,9 +26,8 @@ pub(super) fn choose(
     surveyed: &Surveyed,
 ) -> BTreeSet<Number> {
     let saved = saved_bytes(catalogue, parts, surveyed);
-    let worth = |(number, bytes): &(Number, u64)| {
-        *bytes >= WORTH * catalogue.entry(*number).size_bytes
-    };
+    let worth =
+        |(number, bytes): &(Number, u64)| *bytes >= WORTH * catalogue.entry(*number).size_bytes;
     let mut worthy: Vec<_> = saved.into_iter().filter(worth).collect();
     worthy.sort_unstable_by_key(|(number, bytes)| (std::cmp::Reverse(*bytes), *number));
     let taken = worthy.iter().enumerate();
@@ -39,11 +38,7 @@ pub(super) fn choose(
 }
 
 /// What would not have to be sent thanks to each index, in bytes.
-fn saved_bytes(
-    catalogue: &Catalogue,
-    parts: &Parts,
-    surveyed: &Surveyed,
-) -> HashMap<Number, u64> {
+fn saved_bytes(catalogue: &Catalogue, parts: &Parts, surveyed: &Surveyed) -> HashMap<Number, u64> {
     let mut saved: HashMap<Number, u64> = HashMap::new();
     let mut count = |number, bytes| *saved.entry(number).or_default() += bytes;
     for (tree, encoded) in &parts.directories {

@@ -191,7 +191,11 @@ impl Packing {
             let last = draft.frames.last();
             last.is_none_or(|frame| (frame.pack as usize) < self.closed.len())
         };
-        let count = self.waiting.iter().take_while(|draft| complete(draft)).count();
+        let count = self
+            .waiting
+            .iter()
+            .take_while(|draft| complete(draft))
+            .count();
         for draft in self.waiting.drain(..count).collect::<Vec<_>>() {
             self.complete(draft, &mut batch)?;
         }
@@ -227,7 +231,9 @@ impl Packing {
     fn index(&self, draft: Draft) -> Index {
         let mut index = Index::new();
         let spans = draft.files.iter().flat_map(|(_, spans)| spans);
-        let others = spans.map(|span| span.index).filter(|from| *from != draft.own);
+        let others = spans
+            .map(|span| span.index)
+            .filter(|from| *from != draft.own);
         let others: BTreeSet<IndexId> = others
             .map(|number| self.ledger.get(number).needed.index)
             .collect();

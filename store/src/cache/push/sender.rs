@@ -84,7 +84,11 @@ impl Sender<'_> {
         let lacking: Vec<ContentId> = files
             .filter(|(content, size_bytes)| {
                 *size_bytes > WHOLE_BYTES
-                    && self.catalogue.content(content, *size_bytes).next().is_none()
+                    && self
+                        .catalogue
+                        .content(content, *size_bytes)
+                        .next()
+                        .is_none()
             })
             .map(|(content, _)| *content)
             .collect();
@@ -109,7 +113,9 @@ impl Sender<'_> {
         size_bytes: u64,
         chunks: Option<&Vec<Chunk>>,
     ) -> Result<(), CacheError> {
-        let found = self.catalogue.content_in(content, size_bytes, &tree.allowed);
+        let found = self
+            .catalogue
+            .content_in(content, size_bytes, &tree.allowed);
         if let Some((index, spans)) = found {
             tree.used.insert(index);
             tree.used.extend(spans.iter().map(|span| span.index));
