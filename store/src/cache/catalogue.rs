@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
+use std::ops::Range;
 
 use super::id::{ChunkId, IndexId};
 use super::index::{Chunk, File, Index};
@@ -36,6 +37,8 @@ pub struct Entry {
     pub(super) spans: Vec<Vec<Span>>,
     /// For each chunk, how many bytes of chunks are before it; at last their sum.
     offsets: Vec<u64>,
+    /// For each frame, the number of its first chunk; at last that of all.
+    firsts: Vec<u32>,
 }
 
 /// Some indexes of one cache.
@@ -71,8 +74,14 @@ impl Catalogue {
             index,
             spans: Vec::new(),
             offsets: vec![0],
+            firsts: vec![0],
         };
         entry.measure();
+        let mut next = 0;
+        entry.firsts.extend(entry.index.frames.iter().map(|frame| {
+            next += frame.chunks;
+            next
+        }));
         for (at, chunk) in entry.index.chunks.iter().enumerate() {
             self.chunks.add(chunk.id, number, at);
         }
@@ -228,6 +237,28 @@ impl Catalogue {
             .try_fold(0_u64, |sum, span| sum.checked_add(self.span_bytes(span)))
     }
 
+    /// The parts of a span that lie in one frame each, and the frame's number.
+    pub fn split(&self, span: &Span) -> impl Iterator<Item = (u32, Span)> {
+        let entry = self.entry(span.index);
+        let (index, end) = (span.index, span.first + span.count);
+        let mut first = span.first;
+        std::iter::from_fn(move || {
+            if first == end {
+                return None;
+            }
+            let frame = entry.frame_of(first);
+            let stop = end.min(entry.chunks_of(frame).end);
+            let count = stop - first;
+            let part = Span {
+                index,
+                first,
+                count,
+            };
+            first = stop;
+            Some((frame, part))
+        })
+    }
+
     /// How long the chunks of a span are together.
     pub fn span_bytes(&self, span: &Span) -> u64 {
         let offsets = &self.entry(span.index).offsets;
@@ -243,6 +274,16 @@ impl Entry {
             end += u64::from(chunk.length);
             self.offsets.push(end);
         }
+    }
+
+    /// The number of the frame that a chunk is in.
+    pub fn frame_of(&self, chunk: u32) -> u32 {
+        self.firsts.partition_point(|first| *first <= chunk) as u32 - 1
+    }
+
+    /// The numbers of the chunks in a frame.
+    pub fn chunks_of(&self, frame: u32) -> Range<u32> {
+        self.firsts[frame as usize]..self.firsts[frame as usize + 1]
     }
 
     /// How many bytes of chunks are before this one.

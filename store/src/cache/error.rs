@@ -83,9 +83,7 @@ pub enum CacheError {
         source: io::Error,
     },
     /// This kind of cache cannot say what it holds.
-    #[error(
-        "{place} cannot list its files, so nothing of it can be swept; sweep it where its files lie"
-    )]
+    #[error("{place} cannot list its files; do this where they lie")]
     Unlisted {
         /// The cache.
         place: String,

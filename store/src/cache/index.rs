@@ -36,7 +36,7 @@ pub const MAX_INDEX_BYTES: u64 = 64 << 20;
 /// The largest frame that is read, unpacked, in bytes.
 pub const MAX_FRAME_BYTES: u32 = 16 << 20;
 /// The largest pack that is read, in bytes.
-pub const MAX_PACK_BYTES: u64 = 1 << 30;
+pub const MAX_PACK_BYTES: u64 = 256 << 20;
 
 /// A frame of a pack, and how much is in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
@@ -120,6 +120,11 @@ impl Index {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty() && self.files.is_empty() && self.directories.is_empty()
+    }
+
+    /// The pack of a frame.
+    pub fn pack_of(&self, frame: u32) -> PackId {
+        self.packs[self.frames[frame as usize].pack as usize]
     }
 
     /// The packs, and how far into each the frames reach, in bytes.

@@ -142,8 +142,11 @@ impl Reader<'_> {
         let Some(bytes) = self.whole(&name, limit)? else {
             return Err(self.missing(&name, wanted_by));
         };
-        let got = Digest::of(&bytes);
-        let expected = needed.index.0;
+        let (expected, got) = (needed.size_bytes, bytes.len() as u64);
+        if got != expected {
+            return Err(self.damaged(&name, Flaw::Length { expected, got }));
+        }
+        let (expected, got) = (needed.index.0, Digest::of(&bytes));
         match got == expected {
             true => Ok(bytes),
             false => Err(self.damaged(&name, Flaw::Hash { expected, got })),

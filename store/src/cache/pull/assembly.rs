@@ -169,9 +169,8 @@ impl<'a> Assemblies<'a> {
             let (first, more) = rest.split_at(chunk.length as usize);
             let (expected, got) = (chunk.id, ChunkId(Digest::of(first)));
             if got != expected {
-                let frame = &index.frames[segment.frame as usize];
-                let name = pack_name(&index.packs[frame.pack as usize]);
-                let offset = frame.offset;
+                let name = pack_name(&index.pack_of(segment.frame));
+                let offset = index.frames[segment.frame as usize].offset;
                 let flaw = Flaw::Chunk {
                     offset,
                     expected,

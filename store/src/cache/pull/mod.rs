@@ -16,7 +16,7 @@
 mod assembly;
 mod fetch;
 mod plan;
-mod walk;
+pub(super) mod walk;
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
@@ -48,21 +48,27 @@ impl Pull<'_> {
     /// durable after [`Store::flush`] or [`Store::register`].
     pub fn run(&self, trees: &[TreeId]) -> Result<Vec<Lease>, CacheError> {
         let mut lacking = Vec::new();
-        let mut leases = Vec::new();
+        let mut kept = Vec::new();
         for tree in trees {
             match self.store.has_tree(tree)? {
-                true => leases.push(self.store.lease(tree)?),
+                true => kept.push(self.store.lease(tree)?),
                 false => lacking.push(*tree),
             }
         }
-        if lacking.is_empty() {
-            return Ok(leases);
+        if !lacking.is_empty() {
+            self.fetch(&lacking)?;
         }
+        let leases = trees.iter().map(|tree| self.store.lease(tree));
+        Ok(leases.collect::<Result<_, _>>()?)
+    }
+
+    /// Fetches trees of which the store has none.
+    fn fetch(&self, lacking: &[TreeId]) -> Result<(), CacheError> {
         let reader = Reader {
             backend: self.backend,
             watch: self.watch,
         };
-        let loaded = transfer::load(&reader, &lacking, self.remembered)?;
+        let loaded = transfer::load(&reader, lacking, self.remembered)?;
         let has = |tree: &&TreeId| loaded.descriptions.iter().any(|d| d.tree == **tree);
         if let Some(tree) = lacking.iter().find(|tree| !has(tree)) {
             return Err(CacheError::NoTree {
@@ -70,15 +76,20 @@ impl Pull<'_> {
                 tree: *tree,
             });
         }
-        let walked = walk::walk(&reader, self.store, &loaded.catalogue, &lacking)?;
+        // What the store has of them stays there until all of them is.
+        let mut kept = Vec::new();
+        let mut has = |tree: &TreeId| {
+            let present = self.store.has_tree(tree)?;
+            if present {
+                kept.push(self.store.lease(tree)?);
+            }
+            Ok(present)
+        };
+        let walked = walk::walk(&reader, &loaded.catalogue, lacking, &mut has)?;
         let wanted = self.lacking_files(&reader, &walked)?;
         let plan = plan::plan(&reader, &loaded.catalogue, wanted)?;
         fetch::fetch(&reader, self.store, &loaded.catalogue, &plan)?;
-        self.put_directories(&reader, &walked)?;
-        for tree in &lacking {
-            leases.push(self.store.lease(tree)?);
-        }
-        Ok(leases)
+        self.put_directories(&reader, &walked)
     }
 
     /// The files that are not in the store, each once. The others stay there.

@@ -19,12 +19,12 @@ const MAX_SEGMENTS: usize = 1 << 22;
 
 /// A file that is wanted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) content: ContentId,
-    pub(super) size_bytes: u64,
-    pub(super) executable: bool,
+pub(in crate::cache) struct Wanted {
+    pub(in crate::cache) content: ContentId,
+    pub(in crate::cache) size_bytes: u64,
+    pub(in crate::cache) executable: bool,
     /// A tree that is pulled and has it.
-    pub(super) root: TreeId,
+    pub(in crate::cache) root: TreeId,
 }
 
 /// Chunks of one frame that follow one another in a file.
@@ -77,26 +77,22 @@ pub(super) fn plan(
     catalogue: &Catalogue,
     files: Vec<Wanted>,
 ) -> Result<Plan, CacheError> {
-    let firsts = first_chunks(catalogue);
     let mut segments = Vec::new();
     let mut segments_of = Vec::with_capacity(files.len());
     for (number, file) in files.iter().enumerate() {
         let before = segments.len();
-        let mut found = catalogue.content(&file.content, file.size_bytes);
-        match found.next() {
-            _ if file.size_bytes == 0 => {}
-            Some((_, spans)) => {
-                let split = split(catalogue, &firsts, number as u32, &spans, &mut segments);
-                if !split {
-                    return Err(lacks(reader, file));
-                }
+        if file.size_bytes > 0 {
+            let mut found = catalogue.content(&file.content, file.size_bytes);
+            let spans = found.next().map(|(_, spans)| spans);
+            let spans = spans.ok_or_else(|| lacks(reader, file))?;
+            if !split(catalogue, number as u32, &spans, &mut segments) {
+                return Err(lacks(reader, file));
             }
-            None => return Err(lacks(reader, file)),
         }
         segments_of.push((segments.len() - before) as u32);
     }
     segments.sort_unstable();
-    let frames = frames(catalogue, &firsts, &segments);
+    let frames = frames(catalogue, &segments);
     let requests = requests(&frames);
     Ok(Plan {
         files,
@@ -111,73 +107,39 @@ fn lacks(reader: &Reader<'_>, file: &Wanted) -> CacheError {
     walk::lacks(reader, &file.root, "file", file.content.0)
 }
 
-/// For each index, the number of each frame's first chunk.
-fn first_chunks(catalogue: &Catalogue) -> Vec<Vec<u32>> {
-    let entries = catalogue.entries().iter();
-    let firsts = entries.map(|entry| {
-        let mut next = 0;
-        let frames = entry.index.frames.iter();
-        let firsts = frames.map(|frame| {
-            let first = next;
-            next += frame.chunks;
-            first
-        });
-        firsts.collect()
-    });
-    firsts.collect()
-}
-
 /// Splits spans of chunks where a frame ends. `false` if that are too many.
-fn split(
-    catalogue: &Catalogue,
-    firsts: &[Vec<u32>],
-    file: u32,
-    spans: &[Span],
-    segments: &mut Vec<Segment>,
-) -> bool {
+fn split(catalogue: &Catalogue, file: u32, spans: &[Span], segments: &mut Vec<Segment>) -> bool {
     let mut at = 0;
-    for span in spans {
-        let firsts = &firsts[span.index as usize];
-        let (mut first, end) = (span.first, span.first + span.count);
-        while first < end {
-            if segments.len() == MAX_SEGMENTS {
-                return false;
-            }
-            let after = firsts.partition_point(|start| *start <= first);
-            let stop = firsts.get(after).map_or(end, |next| end.min(*next));
-            let part = Span {
-                index: span.index,
-                first,
-                count: stop - first,
-            };
-            segments.push(Segment {
-                index: span.index,
-                frame: after as u32 - 1,
-                first,
-                count: part.count,
-                file,
-                at,
-            });
-            at += catalogue.span_bytes(&part);
-            first = stop;
+    for (frame, part) in spans.iter().flat_map(|span| catalogue.split(span)) {
+        if segments.len() == MAX_SEGMENTS {
+            return false;
         }
+        segments.push(Segment {
+            index: part.index,
+            frame,
+            first: part.first,
+            count: part.count,
+            file,
+            at,
+        });
+        at += catalogue.span_bytes(&part);
     }
     true
 }
 
-fn frames(catalogue: &Catalogue, firsts: &[Vec<u32>], segments: &[Segment]) -> Vec<Needed> {
+fn frames(catalogue: &Catalogue, segments: &[Segment]) -> Vec<Needed> {
     let mut frames = Vec::new();
     let mut start = 0;
     let same = |a: &Segment, b: &Segment| (a.index, a.frame) == (b.index, b.frame);
     for group in segments.chunk_by(same) {
         let Segment { index, frame, .. } = group[0];
-        let entry = &catalogue.entry(index).index;
+        let entry = catalogue.entry(index);
         let end = start + group.len();
         frames.push(Needed {
-            pack: entry.packs[entry.frames[frame as usize].pack as usize],
-            frame: entry.frames[frame as usize],
+            pack: entry.index.pack_of(frame),
+            frame: entry.index.frames[frame as usize],
             index,
-            first_chunk: firsts[index as usize][frame as usize],
+            first_chunk: entry.chunks_of(frame).start,
             segments_start: start as u32,
             segments_end: end as u32,
         });

@@ -8,44 +8,36 @@ use crate::cache::error::{CacheError, Flaw};
 use crate::cache::id::tree_name;
 use crate::cache::transfer::Reader;
 use crate::hash::{ContentId, TreeId};
-use crate::lease::Lease;
 use crate::order;
-use crate::store::Store;
 use crate::tree::{Directory, MAX_DEPTH, Node};
 
 /// Directories, and a tree that is pulled and has them.
 type Directories = HashMap<TreeId, (Directory, TreeId)>;
 
 /// What some trees consist of, but for what the store has.
-pub(super) struct Walked {
+pub(in crate::cache) struct Walked {
     /// Directories that the store lacks.
-    pub(super) directories: Directories,
+    pub(in crate::cache) directories: Directories,
     /// The same in layers, each before whatever it names.
-    pub(super) layers: Vec<Vec<TreeId>>,
+    pub(in crate::cache) layers: Vec<Vec<TreeId>>,
     /// What files these name, each once.
-    pub(super) files: Vec<Wanted>,
-    /// Trees that these name and the store has: kept until they are stored.
-    _kept: Vec<Lease>,
+    pub(in crate::cache) files: Vec<Wanted>,
 }
 
-/// Walks over trees that the store lacks. Every directory is what its address
-/// says: the catalogue finds them by what their bytes hash to.
-pub(super) fn walk(
+/// Walks over trees, but not below what `has` says the store has. Every
+/// directory is what its address says: the catalogue finds them by what their
+/// bytes hash to.
+pub(in crate::cache) fn walk(
     reader: &Reader<'_>,
-    store: &Store,
     catalogue: &Catalogue,
     trees: &[TreeId],
+    has: &mut dyn FnMut(&TreeId) -> Result<bool, CacheError>,
 ) -> Result<Walked, CacheError> {
     let mut directories = Directories::new();
-    let mut kept = Vec::new();
     for root in trees {
         let mut todo = vec![*root];
         while let Some(tree) = todo.pop() {
-            if directories.contains_key(&tree) {
-                continue;
-            }
-            if store.has_tree(&tree)? {
-                kept.push(store.lease(&tree)?);
+            if directories.contains_key(&tree) || has(&tree)? {
                 continue;
             }
             let Some((_, encoded)) = catalogue.directory(&tree).next() else {
@@ -72,7 +64,6 @@ pub(super) fn walk(
         files: files(reader, &directories)?,
         directories,
         layers,
-        _kept: kept,
     })
 }
 
@@ -115,7 +106,7 @@ pub(super) fn wrong_size(reader: &Reader<'_>, file: &Wanted, got: u64) -> CacheE
 }
 
 /// None of the indexes has something.
-pub(super) fn lacks(
+pub(in crate::cache) fn lacks(
     reader: &Reader<'_>,
     tree: &TreeId,
     kind: &'static str,
