@@ -27,4 +27,6 @@ pub mod patience;
 pub mod proxies;
 pub mod s3;
 
+#[cfg(test)]
+mod misfortune;
 mod web;
