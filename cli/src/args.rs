@@ -481,6 +481,24 @@ pub struct CacheArgs {
 pub enum CacheCommand {
     /// List the caches that count here, and whom the policy trusts
     List,
+    /// Read all that a cache has, and say what is damaged or missing
+    ///
+    /// Exit status 3 says that something is.
+    Check {
+        /// Which: a name of the manifest or the configuration, or a URL
+        cache: String,
+    },
+    /// Remove packs that no tree needs
+    ///
+    /// Only what has been unused for longer than the grace period, and was seen to
+    /// be by an earlier run: a push may be at work on the rest.
+    Gc {
+        /// Which: a name of the manifest or the configuration, or a URL
+        cache: String,
+        /// How long; at least 8
+        #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u64).range(8..=8760))]
+        grace: u64,
+    },
 }
 
 /// Look after the store

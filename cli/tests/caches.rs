@@ -469,6 +469,26 @@ fn a_file_of_somebody_elses_making_is_refused() {
 }
 
 #[test]
+fn a_cache_is_looked_after() {
+    let shared = Shared::new();
+    let check = ["cache", "check", "here"];
+    shared.0.check(&check, 0, &["0 problems"], &[]);
+    let gc = ["cache", "gc", "here"];
+    shared.0.check(&gc, 0, &["0 files removed"], &[]);
+    let pack = shared.files("packs").pop().expect("a pack");
+    fs::write(&pack, b"x").expect("writable");
+    let name = pack
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    shared.0.check(&check, 3, &[&name], &[]);
+    shared
+        .0
+        .check(&["cache", "check", "there"], 2, &[], &["there"]);
+}
+
+#[test]
 fn mistakes_are_told() {
     let project = Project::new(MANIFEST);
     project.check(&["key", "show"], 2, &[], &["kiln key generate"]);

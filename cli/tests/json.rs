@@ -226,6 +226,8 @@ fn documents_of_sharing_are_what_the_schema_says() {
     check(&project, "build", &["build", "rootfs.small", "--no-result"]);
     let pushed = check(&project, "push", &["push", "rootfs.small"]);
     assert_ne!(pushed["claims"], 0);
+    check(&project, "cache-check", &["cache", "check", "here"]);
+    check(&project, "cache-gc", &["cache", "gc", "here"]);
     let file = project.path("small.tar.zst");
     let exported = check(&project, "export", &["export", &file, "rootfs.small"]);
     assert_ne!(exported["size_bytes"], 0);

@@ -1,10 +1,19 @@
 //! `kiln cache`.
 
+use std::time::{Duration, SystemTime};
+
+use kiln_derivations::manifest::{Manifest, Settings, Sharing};
+use kiln_derivations::realise::caches::Cache;
+use kiln_store::cache::error::CacheError;
+use kiln_store::cache::{check, sweep};
 use serde::Serialize;
 
 use crate::args::{CacheArgs, CacheCommand};
+use crate::commands::push::Watching;
 use crate::context::Context;
 use crate::error::CliError;
+use crate::exit::ExitStatus;
+use crate::progress::bytes;
 use crate::{output, sharing};
 
 #[derive(Serialize)]
@@ -31,6 +40,99 @@ struct Trusted {
 pub fn run(context: &Context, args: &CacheArgs) -> Result<(), CliError> {
     match &args.command {
         CacheCommand::List => list(context),
+        CacheCommand::Check { cache } => check(context, cache),
+        CacheCommand::Gc { cache, grace } => gc(context, cache, *grace),
+    }
+}
+
+/// The cache that is named; it can be named by its URL where there is no
+/// manifest.
+fn open(context: &Context, name: &str) -> Result<Cache, CliError> {
+    let sharing = match context.manifest_path() {
+        Ok(_) => sharing::of(&context.manifest()?)?,
+        Err(_) => Sharing::new(&Manifest::default(), &Settings::default()),
+    };
+    sharing::cache(&sharing, Some(name), &context.store()?)
+}
+
+#[derive(Serialize)]
+struct Checked {
+    cache: String,
+    trees: u64,
+    indexes: u64,
+    packs: u64,
+    files: u64,
+    problems: Vec<String>,
+}
+
+fn check(context: &Context, name: &str) -> Result<(), CliError> {
+    let cache = open(context, name)?;
+    let checked = check::check(&*cache.backend, &Watching(context)).map_err(failed)?;
+    let checked = Checked {
+        cache: cache.name.clone(),
+        trees: checked.trees,
+        indexes: checked.indexes,
+        packs: checked.packs,
+        files: checked.files,
+        problems: checked.problems.iter().map(ToString::to_string).collect(),
+    };
+    let is_whole = checked.problems.is_empty();
+    match context.global.json {
+        true => output::json(checked)?,
+        false => {
+            for problem in &checked.problems {
+                output::line(problem)?;
+            }
+            output::line(&format!(
+                "{} trees, {} indexes, {} packs, {} files: {} problems",
+                checked.trees,
+                checked.indexes,
+                checked.packs,
+                checked.files,
+                checked.problems.len()
+            ))?;
+        }
+    }
+    match is_whole {
+        true => Ok(()),
+        false => Err(CliError::Said(ExitStatus::HashMismatch)),
+    }
+}
+
+#[derive(Serialize)]
+struct Collected {
+    cache: String,
+    removed: usize,
+    removed_bytes: u64,
+    unused: u64,
+}
+
+fn gc(context: &Context, name: &str, grace_hours: u64) -> Result<(), CliError> {
+    let cache = open(context, name)?;
+    let grace = Duration::from_secs(grace_hours * 3600);
+    let now = SystemTime::now();
+    let swept = sweep::sweep(&*cache.backend, grace, now, &Watching(context)).map_err(failed)?;
+    let collected = Collected {
+        cache: cache.name.clone(),
+        removed: swept.removed.len(),
+        removed_bytes: swept.removed_bytes,
+        unused: swept.unused,
+    };
+    if context.global.json {
+        return output::json(collected);
+    }
+    output::line(&format!(
+        "{} files removed ({}); {} more are unused, and not for long enough",
+        collected.removed,
+        bytes(collected.removed_bytes),
+        collected.unused
+    ))
+}
+
+fn failed(error: CacheError) -> CliError {
+    match error {
+        CacheError::Cancelled => CliError::Said(ExitStatus::Interrupted),
+        error => CliError::machine(error.to_string()),
     }
 }
 

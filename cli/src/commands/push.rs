@@ -103,7 +103,8 @@ impl Sharer<'_> {
     }
 }
 
-struct Watching<'c>(&'c Context);
+/// Has a transfer end with Ctrl-C.
+pub struct Watching<'c>(pub &'c Context);
 
 impl Watch for Watching<'_> {
     fn is_cancelled(&self) -> bool {

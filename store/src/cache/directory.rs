@@ -18,7 +18,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -46,6 +46,10 @@ enum Found<T> {
     It(T),
     Nothing,
 }
+
+/// What is done with a file: the directory it is in, its name there, its path
+/// below the root, and its metadata.
+type Visit<'v> = dyn FnMut(&OwnedFd, &str, &str, &Stat) -> Result<(), Kind> + 'v;
 
 impl Directory {
     /// The cache at `root`, which has to be there when it is used.
@@ -187,7 +191,7 @@ impl Directory {
         directory: &OwnedFd,
         path: &str,
         prefix: &str,
-        visit: &mut dyn FnMut(&OwnedFd, &str, &str, &Stat) -> Result<(), Kind>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), Kind> {
         for entry in Dir::read_from(directory).map_err(kind)? {
             let entry = entry.map_err(kind)?;
@@ -386,13 +390,6 @@ fn modified(stat: &Stat) -> SystemTime {
         u32::try_from(stat.st_mtime_nsec).unwrap_or_default(),
     );
     UNIX_EPOCH + since
-}
-
-/// Where a directory cache is.
-impl AsRef<Path> for Directory {
-    fn as_ref(&self) -> &Path {
-        &self.root
-    }
 }
 
 #[cfg(test)]

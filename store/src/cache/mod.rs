@@ -51,3 +51,6 @@ pub mod watch;
 mod frame;
 mod transfer;
 mod web;
+
+#[cfg(test)]
+mod misfortune;

@@ -90,12 +90,12 @@ pub(super) fn error_code(bytes: &[u8]) -> Option<String> {
     code.filter(|code: &String| code.len() <= 80 && code.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
+/// What is done with an element: its path and its text.
+type Visit<'v> = dyn FnMut(&[&str], &str) -> Result<(), String> + 'v;
+
 /// Visits every element at its end, with the names of those around it and its
 /// own, and its text. Prefixes of names are left out.
-fn walk(
-    bytes: &[u8],
-    visit: &mut dyn FnMut(&[&str], &str) -> Result<(), String>,
-) -> Result<(), String> {
+fn walk(bytes: &[u8], visit: &mut Visit<'_>) -> Result<(), String> {
     const MAX_DEPTH: usize = 16;
     let text = std::str::from_utf8(bytes).map_err(|_| "no UTF-8".to_owned())?;
     let mut reader = Reader::from_str(text);
