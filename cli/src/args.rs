@@ -322,6 +322,10 @@ pub struct VerifyArgs {
     /// Vary only this; may be given more than once, or as a list with commas
     #[arg(long, value_name = "FACTOR", value_delimiter = ',', value_parser = factor)]
     pub factor: Vec<Factor>,
+    /// Compare what was built here, and all it was built from, with what the
+    /// trusted keys claim in the caches
+    #[arg(long, conflicts_with_all = ["rebuild", "perturb", "each", "factor", "against", "closure"])]
+    pub caches: bool,
     /// Where outputs that differ are kept [default: verify/kept in the store]
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,

@@ -129,12 +129,7 @@ impl<'c> Workshop<'c> {
         let fetch = || fetch_config(&self.store, manifest);
         let mut machine = self.machine(&fetch, find_sandbox)?;
         machine.builds = self.builds;
-        if let Some((sharing, caches)) = self.sharing(manifest)? {
-            let subjects = sharing::subjects(manifest, graph, roots);
-            let told = (listener, &self.context.cancel);
-            let others = Caches::new(&self.store, &sharing.policy, caches, subjects, told);
-            machine.others = Some(others.map_err(build_error)?);
-        }
+        machine.others = self.others(manifest, graph, roots, listener)?;
         let options = Options {
             jobs: usize::from(self.args.jobs),
             downloads: usize::from(self.args.downloads),
@@ -158,6 +153,28 @@ impl<'c> Workshop<'c> {
             None if report.is_success() => Ok(report),
             None => Err(interrupted()),
         }
+    }
+
+    /// Whom to ask about what `roots` need, if anybody is believed.
+    pub fn others<'o>(
+        &'o self,
+        manifest: &Manifest,
+        graph: &Graph,
+        roots: &[DerivationId],
+        listener: &'o dyn Listener,
+    ) -> Result<Option<Caches<'o>>, CliError> {
+        let Some((sharing, caches)) = self.sharing(manifest)? else {
+            return Ok(None);
+        };
+        let subjects = sharing::subjects(manifest, graph, roots);
+        let told = (listener, &self.context.cancel);
+        let others = Caches::new(&self.store, &sharing.policy, caches, subjects, told);
+        Ok(Some(others.map_err(build_error)?))
+    }
+
+    /// Who listens to what happens.
+    pub fn listener(&self) -> &dyn Listener {
+        &self.listeners
     }
 
     /// Shows the first root of a report as a directory.

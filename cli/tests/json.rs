@@ -226,6 +226,9 @@ fn documents_of_sharing_are_what_the_schema_says() {
     check(&project, "build", &["build", "rootfs.small", "--no-result"]);
     let pushed = check(&project, "push", &["push", "rootfs.small"]);
     assert_ne!(pushed["claims"], 0);
+    let verify = ["verify", "--caches", "rootfs.small"];
+    let compared = check(&project, "verify-caches", &verify);
+    assert_eq!(compared["unclaimed"], 0);
     check(&project, "cache-check", &["cache", "check", "here"]);
     check(&project, "cache-gc", &["cache", "gc", "here"]);
     let file = project.path("small.tar.zst");

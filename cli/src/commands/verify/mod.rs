@@ -1,6 +1,7 @@
-//! `kiln verify`: rehashing what is stored, comparing a loose file, building
-//! again.
+//! `kiln verify`: rehashing what is stored, comparing a loose file or others'
+//! claims, building again.
 
+mod caches;
 mod loose;
 mod rebuild;
 mod rehash;
@@ -14,6 +15,7 @@ use crate::error::CliError;
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), CliError> {
     match &args.against {
         Some(name) => loose::run(context, args, name),
+        None if args.caches => caches::run(context, args),
         None if args.builds_again() => rebuild::run(context, args),
         None => rehash::run(context, args),
     }

@@ -39,9 +39,43 @@ pub(super) fn claimed(
             question.judge(caches, true)?;
         }
         let mut open: Vec<_> = questions.iter_mut().filter(is_open).collect();
-        one_by_one(caches, &mut open)?;
+        one_by_one(caches, &mut open);
+        for question in open {
+            question.judge(caches, true)?;
+        }
     }
     Ok(questions.into_iter().map(|it| it.answer).collect())
+}
+
+/// Every claim about each of `asked` that counts, whether they agree or not.
+pub(super) fn heard(
+    caches: &Caches<'_>,
+    asked: &[Asked<'_>],
+) -> Result<Vec<Vec<Counted>>, BuildError> {
+    let hints = load(caches)?;
+    let mut questions = Vec::with_capacity(asked.len());
+    for one in asked {
+        let mut question = Question {
+            asked: *one,
+            claims: own(caches, &one.recipe)?,
+            answer: None,
+        };
+        question.take(hints.get(&one.recipe).into_iter().flatten());
+        questions.push(question);
+    }
+    one_by_one(caches, &mut questions.iter_mut().collect::<Vec<_>>());
+    let statements = caches.statements.lock().unwrap_or_else(|e| e.into_inner());
+    let counted = questions.into_iter().map(|question| {
+        let Asked { name, recipe } = question.asked;
+        let claims = question.claims.into_iter();
+        let count = |claim: SignedRealisation| {
+            let known = caches.policy.count(&statements, name, &recipe, &claim);
+            let key = known.ok()?.key;
+            Some(Counted { claim, key })
+        };
+        claims.filter_map(count).collect()
+    });
+    Ok(counted.collect())
 }
 
 /// What is asked, and what was said so far.
@@ -211,7 +245,7 @@ fn learn(caches: &Caches<'_>, news: Vec<(&Cache, Statement)>) -> Result<(), Buil
 }
 
 /// Asks every cache for every key's claim about what no hint told.
-fn one_by_one(caches: &Caches<'_>, open: &mut [&mut Question<'_>]) -> Result<(), BuildError> {
+fn one_by_one(caches: &Caches<'_>, open: &mut [&mut Question<'_>]) {
     let keys = keys_to_ask(caches);
     let mut requests = Vec::new();
     for (at, question) in open.iter().enumerate() {
@@ -228,10 +262,6 @@ fn one_by_one(caches: &Caches<'_>, open: &mut [&mut Question<'_>]) -> Result<(),
     for ((at, ..), claim) in requests.iter().zip(found) {
         open[*at].take(&claim);
     }
-    for question in open {
-        question.judge(caches, true)?;
-    }
-    Ok(())
 }
 
 /// The listed keys and all that follow them.

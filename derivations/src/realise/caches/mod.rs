@@ -26,7 +26,7 @@ use kiln_store::hash::{Digest, TreeId};
 use kiln_store::lease::Lease;
 use kiln_store::realisation::SignedRealisation;
 use kiln_store::store::Store;
-use kiln_store::trust::policy::Policy;
+use kiln_store::trust::policy::{Counted, Policy};
 use kiln_store::trust::statement::Statements;
 
 use super::others::{Others, Pull, PullError, Pulled};
@@ -108,6 +108,12 @@ impl<'c> Caches<'c> {
             believed: Mutex::default(),
             leases: Mutex::default(),
         })
+    }
+
+    /// Every claim about each of `asked` that the policy counts, from every cache,
+    /// whether they agree or not.
+    pub fn heard(&self, asked: &[Asked<'_>]) -> Result<Vec<Vec<Counted>>, BuildError> {
+        ask::heard(self, asked)
     }
 
     fn alive(&self) -> impl Iterator<Item = &Cache> {
