@@ -236,9 +236,19 @@ fn a_contradiction_is_shown_and_stops() {
             &"00".repeat(32),
         ],
     );
+    let verify = ["verify", "--caches", NAME];
+    let said = [
+        "differs   rootfs.small",
+        "  agrees: ",
+        "  differs: ",
+        &second,
+        "1 differ",
+    ];
+    shared.0.check(&verify, 5, &said, &[]);
+    let info = ["store", "info"];
     shared
         .0
-        .check_in("other", &["store", "info"], 0, &["files         0"], &[]);
+        .check_in("other", &info, 0, &["files         0"], &[]);
 }
 
 #[test]
