@@ -1,5 +1,9 @@
 //! radosgw: Ceph's S3 server, here on `dbstore`, one SQLite file, without a
 //! cluster.
+//!
+//! `dbstore` of Ceph 18 sends the beginning of a file as any part of it, under
+//! headers that say otherwise. So parts are judged elsewhere (`misfortune` in the
+//! library), on a server that is no more than a test's.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -89,9 +93,9 @@ fn url(server: &Server) -> String {
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", ID), ("AWS_SECRET_ACCESS_KEY", SECRET)];
 
 #[test]
-fn a_bucket_keeps_the_contract() {
+fn a_bucket_keeps_the_contract_of_whole_files() {
     let server = start();
-    contract::check(&*cache(&url(&server), &access(&KEYS)));
+    contract::check_whole_files(&*cache(&url(&server), &access(&KEYS)));
 }
 
 #[test]

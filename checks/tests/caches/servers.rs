@@ -44,7 +44,7 @@ impl Programs {
         let user = rustix::process::getuid().as_raw();
         let store = format!("{}/caches-store-{user}", env!("CARGO_TARGET_TMPDIR"));
         Kiln::new(&project, Path::new(&store))
-            .args(["build", "--quiet", "--no-result", "seed.servers", "--out"])
+            .args(["build", "--quiet", "seed.servers", "--out"])
             .args([scratch.join("root")])
             .succeed();
         Self(scratch)

@@ -33,7 +33,8 @@ pub struct Listed {
     pub name: Name,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// When it was written, by the server's clock.
+    /// When it was written, by the server's clock; where it keeps no time (a
+    /// registry), by the writer's.
     pub modified: SystemTime,
 }
 

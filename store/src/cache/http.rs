@@ -14,7 +14,9 @@ use super::backend::{Backend, BackendError, Body, ByteRange, Kind, Listed, Sourc
 use super::credentials::{CredentialsError, Login};
 use super::name::Name;
 use super::web::answer::{Answer, drain, shown};
-use super::web::{Client, Question, Signer, Site, Upload, Written};
+use super::web::{Client, Question, Signer, Site, Tries, Upload, Written};
+
+const NO_DIRECTORY: &str = "the server says 409 Conflict: the directory is missing and cannot be made (nginx: dav_methods MKCOL, or create_full_put_path on)";
 
 /// A cache on a web server.
 pub struct Http {
@@ -75,17 +77,27 @@ impl Http {
 
     fn write(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
         let url = self.url(name.as_str());
-        let upload = Upload::new(content, size_bytes)?;
-        if let Written::Done = self.site.put(url.clone(), upload)? {
-            return Ok(());
-        }
-        self.make_directories(name)?;
-        match self.site.put(url, Upload::new(content, size_bytes)?)? {
-            Written::Done => Ok(()),
-            Written::NoDirectory => Err(Kind::Refused(
-                "the server says 409 Conflict: the directory is missing and cannot be made (nginx: dav_methods MKCOL, or create_full_put_path on)".to_owned(),
-            )),
-        }
+        let mut upload = Upload::new(content, size_bytes)?;
+        let mut has_directories = !name.as_str().contains('/');
+        let client = &self.site.client;
+        client.persist(&mut Tries::default(), || {
+            let written = self.site.put(&url, &mut upload);
+            let is_missing = match &written {
+                Ok(Written::Done) => return Ok(()),
+                Ok(Written::Conflict) => true,
+                // What nginx says where the directory is missing.
+                Err(problem) => problem.is_status(500),
+            };
+            if is_missing && !has_directories {
+                self.make_directories(name)?;
+                has_directories = true;
+                if let Written::Done = self.site.put(&url, &mut upload)? {
+                    return Ok(());
+                }
+            }
+            written?;
+            Err(Kind::Refused(NO_DIRECTORY.to_owned()).into())
+        })
     }
 
     /// Makes the directories that `name` is in, from the outermost on.

@@ -1,9 +1,13 @@
 //! What only registries and buckets meet.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
 use super::server::{Reply, Request, Server};
 use super::{impatient, name, read};
 use crate::cache::access::Access;
 use crate::cache::backend::{Backend, Kind};
+use crate::cache::contract;
 use crate::cache::credentials::Credentials;
 use crate::cache::open::open;
 
@@ -205,4 +209,31 @@ fn a_tag_that_is_of_another_file_is_refused() {
             .expect_err("it is not");
         assert!(matches!(error.kind, Kind::Protocol(_)), "{error}");
     }
+}
+
+/// A bucket as far as parts of files go, which is what the S3 server of the
+/// checks does not do right.
+#[test]
+fn parts_of_files_in_a_bucket_are_the_right_ones() {
+    let files = Mutex::<BTreeMap<String, Vec<u8>>>::default();
+    let server = Server::start(move |request, _| {
+        let mut files = files.lock().expect("nobody panics");
+        let target = request.line.split(' ').nth(1).expect("a target");
+        let path = target.split('?').next().expect("a path").to_owned();
+        match request.line.split(' ').next() {
+            Some("PUT") => {
+                files.insert(path, request.body.clone());
+                Reply::status("200 OK", "")
+            }
+            Some("DELETE") => {
+                files.remove(&path);
+                Reply::status("204 No Content", "")
+            }
+            _ => match files.get(&path) {
+                Some(content) => Reply::decent(request, content),
+                None => Reply::status("404 Not Found", ""),
+            },
+        }
+    });
+    contract::check_parts(&*bucket(&server));
 }

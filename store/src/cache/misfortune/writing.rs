@@ -24,9 +24,16 @@ fn what_is_written_again_is_written_from_its_start() {
     assert_eq!(requests[0].header("expect"), Some("100-continue"));
 }
 
-/// nginx makes no directories unless it is told to, and says 409.
+/// Servers make no directories unless they are told to, and say 409. nginx says
+/// 500.
 #[test]
 fn directories_are_made_where_the_server_wants_them() {
+    for missing in ["409 Conflict", "500 Internal Server Error"] {
+        directories_are_made(missing);
+    }
+}
+
+fn directories_are_made(missing: &'static str) {
     let made = Mutex::<BTreeSet<String>>::default();
     let server = Server::start(move |request, _| {
         let path = request.line.split(' ').nth(1).expect("a path").to_owned();
@@ -38,7 +45,7 @@ fn directories_are_made_where_the_server_wants_them() {
         let is_there =
             |path: &str, made: &BTreeSet<String>| path == "/cache/" || made.contains(path);
         match request.is("MKCOL ") {
-            _ if !is_there(&parent(&path), &made) => Reply::status("409 Conflict", ""),
+            _ if !is_there(&parent(&path), &made) => Reply::status(missing, ""),
             true if is_there(&path, &made) => Reply::status("405 Method Not Allowed", ""),
             true => {
                 made.insert(path);

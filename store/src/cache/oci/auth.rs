@@ -4,6 +4,7 @@
 //! to any host that the registry names, as with every client. It goes over TLS,
 //! unless the registry itself is spoken to without.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
@@ -21,8 +22,28 @@ const TOKEN_BYTES: u64 = 256 << 10;
 pub(super) struct Authority {
     registry: Url,
     login: Option<Login>,
-    /// The value of `Authorization` that is sent.
-    proof: Mutex<Option<Secret>>,
+    /// The value of `Authorization` that is sent for each deed. A token allows
+    /// what it was asked for; with one for all, threads that read and threads
+    /// that write would take each other's away.
+    proofs: Mutex<BTreeMap<Deed, Secret>>,
+}
+
+/// What a token is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Deed {
+    Read,
+    Write,
+    Remove,
+}
+
+impl Deed {
+    fn of(method: &Method) -> Self {
+        match *method {
+            Method::GET | Method::HEAD => Deed::Read,
+            Method::DELETE => Deed::Remove,
+            _ => Deed::Write,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -45,29 +66,15 @@ impl Signer for WithLogin<'_> {
 
 impl Authority {
     pub(super) fn new(registry: Url, login: Option<Login>) -> Self {
-        // Who has a token need not be asked for a login first.
-        let proof = login
-            .as_ref()
-            .filter(|login| matches!(login, Login::Bearer(_)));
-        let proof = proof.map(|login| Secret::new(login.header()));
         Self {
             registry,
             login,
-            proof: Mutex::new(proof),
+            proofs: Mutex::default(),
         }
     }
 
-    fn proof(&self) -> MutexGuard<'_, Option<Secret>> {
-        self.proof.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends this from now on. False if it was sent already, and refused.
-    fn send(&self, proof: String) -> bool {
-        let proof = Some(Secret::new(proof));
-        let mut sent = self.proof();
-        let is_new = *sent != proof;
-        *sent = proof;
-        is_new
+    fn proofs(&self) -> MutexGuard<'_, BTreeMap<Deed, Secret>> {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn token(&self, client: &Client, challenge: &[(String, String)]) -> Result<String, Kind> {
@@ -110,27 +117,36 @@ impl Authority {
 
 impl Signer for Authority {
     fn sign(&self, question: Question) -> Result<Question, Kind> {
-        let proof = self.proof().clone();
+        // Who has a token need not be asked for one.
+        if let Some(login @ Login::Bearer(_)) = &self.login {
+            return question.with(header::AUTHORIZATION, &login.header());
+        }
+        let proof = self.proofs().get(&Deed::of(&question.method)).cloned();
         match proof {
             Some(proof) => question.with(header::AUTHORIZATION, proof.expose()),
             None => Ok(question),
         }
     }
 
-    fn challenged(&self, client: &Client, answer: &Answer) -> Result<bool, Kind> {
-        let Some((scheme, values)) = text(answer, header::WWW_AUTHENTICATE).and_then(challenge)
-        else {
+    fn challenged(
+        &self,
+        client: &Client,
+        question: &Question,
+        answer: &Answer,
+    ) -> Result<bool, Kind> {
+        let challenge = text(answer, header::WWW_AUTHENTICATE).and_then(challenge);
+        let Some((scheme, values)) = challenge else {
             return Ok(false);
         };
-        match (scheme.to_ascii_lowercase().as_str(), &self.login) {
-            (_, Some(Login::Bearer(_))) => Ok(false),
-            ("basic", Some(login)) => Ok(self.send(login.header())),
-            ("bearer", _) => {
-                let token = self.token(client, &values)?;
-                Ok(self.send(format!("Bearer {token}")))
-            }
-            _ => Ok(false),
-        }
+        let proof = match (scheme.to_ascii_lowercase().as_str(), &self.login) {
+            (_, Some(Login::Bearer(_))) => return Ok(false),
+            ("basic", Some(login)) => login.header(),
+            ("bearer", _) => format!("Bearer {}", self.token(client, &values)?),
+            _ => return Ok(false),
+        };
+        let deed = Deed::of(&question.method);
+        self.proofs().insert(deed, Secret::new(proof));
+        Ok(true)
     }
 }
 

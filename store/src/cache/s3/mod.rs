@@ -25,7 +25,7 @@ use super::backend::{Backend, BackendError, Body, ByteRange, Kind, Listed, Sourc
 use super::name::Name;
 use super::open::OpenError;
 use super::web::answer::{Answer, refusal as by_status, shown, text, whole};
-use super::web::{Client, Question, Site, Upload, Written};
+use super::web::{Client, Question, Site, Tries, Upload, Written};
 
 /// A page of a listing has a thousand names.
 const PAGE_BYTES: u64 = 16 << 20;
@@ -65,12 +65,18 @@ impl S3 {
     }
 
     fn write(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
-        let upload = Upload::new(content, size_bytes)?;
-        match self.site.put(self.bucket.url_of(name), upload)? {
-            Written::Done => Ok(()),
-            // Two writers at once, of which the other was first.
-            Written::NoDirectory => Err(Kind::Busy("the server says 409 Conflict".to_owned())),
-        }
+        let mut upload = Upload::new(content, size_bytes)?;
+        let url = self.bucket.url_of(name);
+        let client = &self.site.client;
+        client.persist(&mut Tries::default(), || {
+            match self.site.put(&url, &mut upload)? {
+                Written::Done => Ok(()),
+                // Two writers at once, of which the other was first.
+                Written::Conflict => {
+                    Err(Kind::Busy("the server says 409 Conflict".to_owned()).into())
+                }
+            }
+        })
     }
 
     fn list_all(&self, prefix: &str) -> Result<Vec<Listed>, Kind> {

@@ -20,6 +20,9 @@ use crate::cache::access::Access;
 use crate::cache::backend::Kind;
 use crate::cache::proxies::Proxies;
 
+/// Each of many threads finds a connection that it can use again.
+const IDLE_CONNECTIONS: usize = 32;
+
 /// What is asked of a server. It is made anew for each try.
 #[derive(Clone, Debug)]
 pub(in crate::cache) struct Question {
@@ -70,6 +73,8 @@ impl Agents {
             .user_agent(&access.user_agent)
             .accept_encoding("identity")
             .proxy(None)
+            .max_idle_connections(IDLE_CONNECTIONS)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS)
             .tls_config(tls(access.ca_bundle.as_deref()))
             .timeout_resolve(Some(patience.connect))
             .timeout_connect(Some(patience.connect))

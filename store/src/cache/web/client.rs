@@ -27,7 +27,7 @@ pub(in crate::cache) trait Signer: Send + Sync {
     fn sign(&self, question: Question) -> Result<Question, Kind>;
 
     /// The server wants another proof. True if the next try will bring one.
-    fn challenged(&self, _: &Client, _: &Answer) -> Result<bool, Kind> {
+    fn challenged(&self, _: &Client, _: &Question, _: &Answer) -> Result<bool, Kind> {
         Ok(false)
     }
 
@@ -56,6 +56,7 @@ pub(in crate::cache) struct Client {
 pub(in crate::cache) struct Problem {
     kind: Kind,
     asked: Option<Duration>,
+    status: Option<u16>,
 }
 
 impl Client {
@@ -113,7 +114,7 @@ impl Client {
         mut take: impl FnMut(Answer) -> Result<T, Kind>,
     ) -> Result<T, Problem> {
         let mut answer = self.once(signer, question, upload.as_deref_mut())?;
-        if answer.status() == 401 && signer.challenged(self, &answer)? {
+        if answer.status() == 401 && signer.challenged(self, question, &answer)? {
             drain(answer);
             answer = self.once(signer, question, upload)?;
         }
@@ -121,6 +122,7 @@ impl Client {
             return Err(Problem {
                 kind: refusal(&answer),
                 asked: retry_after(&answer, SystemTime::now()),
+                status: Some(answer.status().as_u16()),
             });
         }
         Ok(take(answer)?)
@@ -174,7 +176,18 @@ impl Client {
 
 impl From<Kind> for Problem {
     fn from(kind: Kind) -> Self {
-        Self { kind, asked: None }
+        Self {
+            kind,
+            asked: None,
+            status: None,
+        }
+    }
+}
+
+impl Problem {
+    /// Whether it is that the server answered so.
+    pub(in crate::cache) fn is_status(&self, status: u16) -> bool {
+        self.status == Some(status)
     }
 }
 

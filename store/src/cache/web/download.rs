@@ -52,6 +52,9 @@ pub(super) fn open(target: Target, range: Option<ByteRange>) -> Result<Option<Bo
         tries: Tries::default(),
         gained: 0,
     };
+    if i64::try_from(start).is_err() {
+        return Err(download.beyond(None));
+    }
     if !download.connect()? {
         return Ok(None);
     }
@@ -108,8 +111,10 @@ impl Download {
 
     fn question(&self) -> Result<Question, Kind> {
         let mut question = Question::new(Method::GET, self.target.url.clone());
-        let range = match (self.position, self.asked_end) {
-            (0, None) => return Ok(question),
+        // Servers count in 64 bits with a sign.
+        let asked_end = self.asked_end.filter(|end| i64::try_from(*end).is_ok());
+        let range = match (self.position, asked_end) {
+            (0, None) if self.asked_end.is_none() => return Ok(question),
             (start, None) => format!("bytes={start}-"),
             (start, Some(end)) => format!("bytes={start}-{}", end - 1),
         };

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::agents::Question;
 use super::answer::{Answer, drain, number, refusal, text};
-use super::client::{Client, Signer};
+use super::client::{Client, Problem, Signer};
 use super::download::{self, Target};
 use super::upload::Upload;
 use crate::cache::backend::{Body, ByteRange, Kind};
@@ -27,8 +27,8 @@ pub(in crate::cache) struct Site {
 pub(in crate::cache) enum Written {
     /// It is done.
     Done,
-    /// The directory is missing that it should be in.
-    NoDirectory,
+    /// Something is in the way, or missing.
+    Conflict,
 }
 
 impl Site {
@@ -86,24 +86,29 @@ impl Site {
         })
     }
 
-    /// Writes a file.
-    pub(in crate::cache) fn put(&self, url: Url, upload: Upload<'_>) -> Result<Written, Kind> {
-        let question = Question::new(Method::PUT, url)
+    /// Attempts once to write a file.
+    pub(in crate::cache) fn put(
+        &self,
+        url: &Url,
+        upload: &mut Upload<'_>,
+    ) -> Result<Written, Problem> {
+        let question = Question::new(Method::PUT, url.clone())
             .with(header::CONTENT_TYPE, "application/octet-stream")?;
         let upload = Some(upload);
-        self.client.ask(&*self.signer, &question, upload, |answer| {
-            match answer.status().as_u16() {
-                200 | 201 | 204 => {
-                    drain(answer);
-                    Ok(Written::Done)
+        self.client
+            .attempt(&*self.signer, &question, upload, |answer| {
+                match answer.status().as_u16() {
+                    200 | 201 | 204 => {
+                        drain(answer);
+                        Ok(Written::Done)
+                    }
+                    409 => {
+                        drain(answer);
+                        Ok(Written::Conflict)
+                    }
+                    _ => Err(self.refused(answer)),
                 }
-                409 => {
-                    drain(answer);
-                    Ok(Written::NoDirectory)
-                }
-                _ => Err(self.refused(answer)),
-            }
-        })
+            })
     }
 
     /// Removes a file.
