@@ -15,7 +15,7 @@ use crate::hash::{ContentId, Digest};
 /// Content up to this size is one chunk, in bytes.
 pub const WHOLE_BYTES: u64 = 32 << 10;
 /// The shortest chunk, but for the last of a file, in bytes.
-const SHORTEST_BYTES: usize = 4 << 10;
+const SHORTEST_BYTES: usize = 8 << 10;
 /// How long a chunk is on average, in bytes.
 const AVERAGE_BYTES: usize = 16 << 10;
 /// The longest chunk, in bytes.

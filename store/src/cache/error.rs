@@ -48,7 +48,7 @@ pub enum CacheError {
         /// The file.
         name: Name,
         /// What is wrong with it.
-        flaw: Flaw,
+        flaw: Box<Flaw>,
     },
     /// Something that is to be pushed is not what its address says.
     #[error(

@@ -178,10 +178,8 @@ fn write_note(
         put?;
     }
     let keeps = |old: &&Name| **old == name && !note.unused.is_empty();
-    let old = old.iter().filter(|old| !keeps(old));
-    old.map(|old| reader.backend.remove(old))
-        .collect::<Result<(), _>>()?;
-    Ok(())
+    let mut old = old.iter().filter(|old| !keeps(old));
+    Ok(old.try_for_each(|old| reader.backend.remove(old))?)
 }
 
 fn list(reader: &Reader<'_>, directory: &str) -> Result<Vec<Listed>, CacheError> {

@@ -88,7 +88,7 @@ impl Reader<'_> {
         CacheError::Damaged {
             place: self.backend.place(),
             name: name.clone(),
-            flaw: flaw.into(),
+            flaw: Box::new(flaw.into()),
         }
     }
 

@@ -95,7 +95,7 @@ impl Victim {
 
 fn flaw(error: CacheError) -> Flaw {
     match error {
-        CacheError::Damaged { flaw, .. } => flaw,
+        CacheError::Damaged { flaw, .. } => *flaw,
         other => panic!("{other}"),
     }
 }

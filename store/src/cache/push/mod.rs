@@ -24,7 +24,7 @@ mod upload;
 mod walk;
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::backend::Backend;
@@ -102,6 +102,7 @@ impl Push<'_> {
         let (raw, to_pack) = sync_channel::<(Raw, SyncSender<packs::Packed>)>(threads);
         let (items, in_order) = sync_channel::<Item>(2 * threads);
         let (batches, to_upload) = sync_channel(0);
+        let (empty, buffers) = channel();
         let (to_pack, to_upload) = (Mutex::new(to_pack), Mutex::new(to_upload));
         let ledger = packs::Ledger::new(&base.catalogue);
         let mut sender = sender::Sender {
@@ -112,12 +113,15 @@ impl Push<'_> {
             frames: raw,
             items,
             raw: Raw::default(),
+            buffers,
             uploads: &uploads,
         };
         // Each step ends when the one before it has hung up, or the one after.
         let (cut, packed) = std::thread::scope(|scope| {
             for _ in 0..threads {
-                scope.spawn(|| pack_frames(&to_pack));
+                let empty = empty.clone();
+                let to_pack = &to_pack;
+                scope.spawn(move || pack_frames(to_pack, &empty));
             }
             for _ in 0..upload::THREADS {
                 scope.spawn(|| uploads.run(&to_upload));
@@ -139,8 +143,8 @@ impl Push<'_> {
     }
 }
 
-/// Packs frames until there are no more.
-fn pack_frames(queue: &Mutex<Receiver<(Raw, SyncSender<packs::Packed>)>>) {
+/// Packs frames until there are no more; hands back the buffers.
+fn pack_frames(queue: &Mutex<Receiver<(Raw, SyncSender<packs::Packed>)>>, empty: &Sender<Vec<u8>>) {
     let mut packer = Packer::new();
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -154,5 +158,6 @@ fn pack_frames(queue: &Mutex<Receiver<(Raw, SyncSender<packs::Packed>)>>) {
         let packed = packed.map(|bytes| (bytes, raw.bytes.len() as u32, raw.chunks));
         // Nobody waits for it any more if the push has failed.
         let _ = reply.send(packed);
+        let _ = empty.send(raw.bytes);
     }
 }

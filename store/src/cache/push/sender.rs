@@ -2,8 +2,8 @@
 //! that into frames.
 
 use std::collections::BTreeSet;
-use std::io::Read;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::packs::{Draft, Item, Packed, Raw};
 use super::upload::Uploads;
@@ -33,6 +33,8 @@ pub(super) struct Sender<'a> {
     pub(super) items: SyncSender<Item>,
     /// The frame that is being gathered.
     pub(super) raw: Raw,
+    /// Buffers of frames that are packed.
+    pub(super) buffers: Receiver<Vec<u8>>,
     /// Where it all goes; nothing more is read once that has failed.
     pub(super) uploads: &'a Uploads<'a>,
 }
@@ -92,18 +94,11 @@ impl Sender<'_> {
             })
             .map(|(content, _)| *content)
             .collect();
-        let chunks = in_parallel(self.threads, &lacking, |content| self.cut(content))?;
+        let (reader, objects) = (&self.reader, self.objects);
+        let chunks = in_parallel(self.threads, &lacking, |content| {
+            cut(reader, objects, content)
+        })?;
         Ok(lacking.into_iter().zip(chunks).collect())
-    }
-
-    fn cut(&self, content: &ContentId) -> Result<Vec<Chunk>, CacheError> {
-        self.reader.check_cancelled()?;
-        let mut file = self.objects.open_file(content)?;
-        let (chunks, got) = chunk::survey(&mut file).map_err(reading)?;
-        match got == *content {
-            true => Ok(chunks),
-            false => Err(damaged(content, got.0)),
-        }
     }
 
     fn file(
@@ -126,7 +121,7 @@ impl Sender<'_> {
             None if size_bytes <= WHOLE_BYTES => self.small(tree, content, size_bytes),
             // It is somewhere, but not where the tree may refer to.
             None => {
-                let chunks = self.cut(content)?;
+                let chunks = cut(&self.reader, self.objects, content)?;
                 self.chunks(tree, content, &chunks)
             }
         }
@@ -163,19 +158,17 @@ impl Sender<'_> {
         chunks: &[Chunk],
     ) -> Result<(), CacheError> {
         let mut file = self.objects.open_file(content)?;
-        let mut buffer = vec![0; chunk::LONGEST_BYTES];
         let mut spans: Vec<Span> = Vec::new();
         for wanted in chunks {
-            let length = wanted.length as usize;
-            let filled = chunk::fill(&mut file, &mut buffer[..length]).map_err(reading)?;
-            if filled != length {
-                return Err(reading(std::io::ErrorKind::UnexpectedEof.into()));
-            }
+            let length = u64::from(wanted.length);
             let (index, at) = match self.catalogue.chunk_in(&wanted.id, &tree.allowed) {
-                Some(found) => found,
+                Some(found) => {
+                    skip(&mut file, length).map_err(reading)?;
+                    found
+                }
                 None => {
-                    self.make_room(length)?;
-                    self.raw.bytes.extend_from_slice(&buffer[..length]);
+                    self.make_room(wanted.length as usize)?;
+                    append(&mut file, length, &mut self.raw.bytes).map_err(reading)?;
                     (tree.own, self.count(tree.own, wanted.id, wanted.length))
                 }
             };
@@ -208,10 +201,11 @@ impl Sender<'_> {
             return Ok(());
         }
         self.reader.check_cancelled()?;
-        let next = Raw {
-            bytes: Vec::with_capacity(FRAME_BYTES),
-            chunks: 0,
-        };
+        // What was packed before has left a buffer, but for the first few.
+        let mut bytes = self.buffers.try_recv().unwrap_or_default();
+        bytes.clear();
+        bytes.reserve(FRAME_BYTES);
+        let next = Raw { bytes, chunks: 0 };
         let raw = std::mem::replace(&mut self.raw, next);
         self.reader.watch.expect(raw.bytes.len() as u64);
         let (reply, packed) = sync_channel(1);
@@ -227,6 +221,21 @@ impl Sender<'_> {
     }
 }
 
+/// Reads a file as a whole, and says what chunks it consists of.
+fn cut(
+    reader: &Reader<'_>,
+    objects: &dyn Objects,
+    content: &ContentId,
+) -> Result<Vec<Chunk>, CacheError> {
+    reader.check_cancelled()?;
+    let mut file = objects.open_file(content)?;
+    let (chunks, got) = chunk::survey(&mut file).map_err(reading)?;
+    match got == *content {
+        true => Ok(chunks),
+        false => Err(damaged(content, got.0)),
+    }
+}
+
 /// Adds a chunk to spans.
 fn extend(spans: &mut Vec<Span>, index: Number, at: u32) {
     match spans.last_mut() {
@@ -239,7 +248,23 @@ fn extend(spans: &mut Vec<Span>, index: Number, at: u32) {
     }
 }
 
-fn reading(source: std::io::Error) -> CacheError {
+/// Reads exactly so many bytes, to the end of what is in `bytes`.
+fn append(file: &mut dyn Read, length: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    match file.take(length).read_to_end(bytes)? as u64 == length {
+        true => Ok(()),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// Reads exactly so many bytes, for nothing.
+fn skip(file: &mut dyn Read, length: u64) -> io::Result<()> {
+    match io::copy(&mut file.take(length), &mut io::sink())? == length {
+        true => Ok(()),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+fn reading(source: io::Error) -> CacheError {
     CacheError::Io {
         what: "reading from the store",
         source,
