@@ -103,12 +103,12 @@ impl Shared {
             .output();
         let text = String::from_utf8(text.expect("kiln starts").stdout).expect("text");
         let tree = text.split(' ').next().expect("a digest").to_owned();
-        let claims = self.files("claims").into_iter().map(|path| {
+        let mut claims = self.files("claims").into_iter().map(|path| {
             let bytes = fs::read(path).expect("readable");
             SignedRealisation::decode(&bytes).expect("it is one")
         });
         let is_it = |it: &SignedRealisation| it.realisation.outputs[0].1.to_string() == tree;
-        claims.filter(is_it).next().expect("it was claimed")
+        claims.find(is_it).expect("it was claimed")
     }
 
     fn forget_hints(&self) {
