@@ -22,6 +22,7 @@ use kiln_store::cache::error::CacheError;
 use kiln_store::cache::pull;
 use kiln_store::cache::remembered::Remembered;
 use kiln_store::cache::watch::Watch;
+use kiln_store::error::StoreError;
 use kiln_store::hash::{Digest, TreeId};
 use kiln_store::lease::Lease;
 use kiln_store::realisation::SignedRealisation;
@@ -169,6 +170,8 @@ impl Others for Caches<'_> {
         for cache in self.alive() {
             match self.pull_from(cache, pull) {
                 Ok(bytes) => {
+                    // Registering syncs too, but only if a claim is new.
+                    self.store.flush().map_err(own)?;
                     self.keep_claims().map_err(PullError::Own)?;
                     return Ok(Pulled {
                         from: cache.name.clone(),
@@ -180,7 +183,7 @@ impl Others for Caches<'_> {
                     let error = BuildError::new(FailureClass::Cancelled, text);
                     return Err(PullError::Own(error));
                 }
-                Err(CacheError::Store(error)) => return Err(PullError::Own(store_error(error))),
+                Err(CacheError::Store(error)) => return Err(own(error)),
                 Err(CacheError::Object(error)) => return Err(PullError::Own(object_error(&error))),
                 Err(CacheError::Backend(error)) => {
                     self.skip(cache, &error);
@@ -200,6 +203,10 @@ impl Others for Caches<'_> {
             std::mem::take(&mut *self.believed.lock().unwrap_or_else(|e| e.into_inner()));
         self.store.register(&believed).map_err(store_error)
     }
+}
+
+fn own(error: StoreError) -> PullError {
+    PullError::Own(store_error(error))
 }
 
 /// Counts a pull's bytes and tells how far it is.
