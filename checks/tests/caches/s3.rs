@@ -14,7 +14,7 @@ use kiln_store::cache::backend::Kind;
 use kiln_store::cache::contract;
 use rusty_s3::{Bucket, S3Action, UrlStyle};
 
-use crate::servers::{Server, Start, scratch};
+use crate::servers::{Programs, Server, Start, scratch};
 use crate::{access, cache, get, name, put};
 
 const START: Start<'_> = Start {
@@ -37,10 +37,25 @@ const FILES: usize = 1010;
 /// Starts it, with a user and the bucket `team`.
 fn start() -> Server {
     let scratch = scratch(&["db", "data"]);
-    let server = Server::start(scratch, &START, |address: SocketAddr, directory: &Path| {
-        let directory = directory.display();
-        format!(
-            "[global]
+    // While nobody else has its database open.
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+    let text = config(nowhere, scratch.path());
+    fs::write(scratch.join(START.config), text).expect("it can be written");
+    #[rustfmt::skip]
+    let arguments = [
+        "-c", "ceph.conf", "-n", "client.kiln", "--no-mon-config", "user", "create",
+        "--uid", "kiln", "--display-name", "kiln", "--access-key", ID, "--secret", SECRET,
+    ];
+    Programs::get().run("radosgw-admin", &arguments, scratch.path());
+    let server = Server::start(scratch, &START, config);
+    make_bucket(server.address());
+    server
+}
+
+fn config(address: SocketAddr, directory: &Path) -> String {
+    let directory = directory.display();
+    format!(
+        "[global]
 fsid = 11111111-2222-3333-4444-555555555555
 auth_cluster_required = none
 auth_service_required = none
@@ -61,18 +76,7 @@ run_dir = {directory}
 log_file = {directory}/rgw.log
 keyring = {directory}/keyring
 "
-        )
-    });
-    #[rustfmt::skip]
-    let arguments = [
-        "-c", "ceph.conf", "-n", "client.kiln", "--no-mon-config", "user", "create",
-        "--uid", "kiln", "--display-name", "kiln", "--access-key", ID, "--secret", SECRET,
-    ];
-    server
-        .programs()
-        .run("radosgw-admin", &arguments, &server.path(""));
-    make_bucket(server.address());
-    server
+    )
 }
 
 fn make_bucket(address: SocketAddr) {

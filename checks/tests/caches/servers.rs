@@ -74,17 +74,24 @@ impl Programs {
         command
     }
 
-    /// What a program prints that must succeed.
+    /// What a program prints that must succeed, and soon.
     pub fn run(&self, program: &str, arguments: &[&str], directory: &Path) -> Vec<u8> {
         let mut command = self.command(program);
         command.args(arguments).current_dir(directory);
-        let output = command
-            .output()
-            .unwrap_or_else(|e| panic!("{program}: {e}"));
-        assert!(
-            output.status.success(),
-            "{program} {arguments:?}: {output:?}"
-        );
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{program}: {e}"));
+        let start = Instant::now();
+        // What it prints fits into a pipe.
+        while child.try_wait().expect("it is our child").is_none() {
+            if start.elapsed() > SOON {
+                let _ = child.kill();
+                panic!("{program} {arguments:?} does not end");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        let output = child.wait_with_output().expect("it is our child");
+        let success = output.status.success();
+        assert!(success, "{program} {arguments:?}: {output:?}");
         output.stdout
     }
 }
@@ -106,7 +113,8 @@ pub struct Server {
     child: Child,
     address: SocketAddr,
     scratch: Scratch,
-    programs: Arc<Programs>,
+    /// What it runs from goes after it.
+    _programs: Arc<Programs>,
 }
 
 /// What is needed to start a server.
@@ -144,7 +152,7 @@ impl Server {
                     child,
                     address,
                     scratch,
-                    programs,
+                    _programs: programs,
                 };
             }
             let _ = child.kill();
@@ -162,11 +170,6 @@ impl Server {
     /// A path in its directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.join(name)
-    }
-
-    /// The programs that it is one of.
-    pub fn programs(&self) -> &Programs {
-        &self.programs
     }
 }
 
