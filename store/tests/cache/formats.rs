@@ -134,7 +134,8 @@ fn files_are_called_as_ever() {
     expect![[r#"
         packs/ab/abababababababababababababababababababababababababababababababab
         indexes/cd/cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
-        trees/ef/efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef"#]].assert_eq(&names.join("\n"));
+        trees/ef/efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef"#]]
+    .assert_eq(&names.join("\n"));
 }
 
 #[test]
