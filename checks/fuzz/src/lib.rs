@@ -21,7 +21,12 @@ use kiln_derivations::explain as explanation;
 use kiln_derivations::image::meta as metadata;
 use kiln_derivations::manifest::assemble::Assembly;
 use kiln_derivations::manifest::{Lock, parse};
-use kiln_store::hash::TreeId;
+use kiln_store::cache::catalogue::Catalogue;
+use kiln_store::cache::description::Description;
+use kiln_store::cache::id::IndexId;
+use kiln_store::cache::index::{Index as CacheIndex, MAX_PACK_BYTES};
+use kiln_store::cache::sweep::Note;
+use kiln_store::hash::{Digest, TreeId};
 use kiln_store::objects::{Memory, Objects};
 use kiln_store::realisation::SignedRealisation;
 use kiln_store::tree::{Directory, Entry, Name, Node};
@@ -32,8 +37,9 @@ use kiln_store::trust::statement::{Statement, Statements};
 pub type Target = fn(&[u8]);
 
 /// All of them by name.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("ar", ar_archive),
+    ("cache", cache),
     ("deb", deb),
     ("directory", directory),
     ("elf", elf),
@@ -70,6 +76,36 @@ pub fn ar_archive(bytes: &[u8]) {
             let content = io::copy(&mut archive.content(), &mut io::sink());
             assert!(content.is_err() || content.is_ok_and(|length| length == member.size));
         }
+    }
+}
+
+/// What a cache says: an index, packed or not, what is looked up in it, the
+/// description of a tree, and the note of a sweep.
+pub fn cache(bytes: &[u8]) {
+    let unpacked = CacheIndex::unpack(bytes).map(|(index, _)| index);
+    for index in [CacheIndex::decode(bytes), unpacked].into_iter().flatten() {
+        let mut catalogue = Catalogue::default();
+        catalogue.add(IndexId(Digest::of(bytes)), 1, index.clone());
+        for file in &index.files {
+            // Every size is asked for that the file may have.
+            let chunks = index.chunks.iter().map(|chunk| u64::from(chunk.length));
+            for (_, spans) in catalogue.content(&file.content, chunks.sum()) {
+                let split = spans.iter().flat_map(|span| catalogue.split(span));
+                let lengths = split.map(|(_, part)| catalogue.span_bytes(&part));
+                assert_eq!(Some(lengths.sum()), catalogue.size_bytes(&spans));
+            }
+        }
+        assert!(index.pack_ends().all(|(_, end)| end <= MAX_PACK_BYTES));
+        assert_eq!(CacheIndex::decode(&index.encode()).expect("its own"), index);
+    }
+    if let Some((tree, _)) = bytes.get(1..).and_then(|rest| rest.split_first_chunk()) {
+        let tree = TreeId(Digest::from_bytes(*tree));
+        if let Ok(description) = Description::decode(&tree, bytes) {
+            assert_eq!(description.encode(), bytes);
+        }
+    }
+    if let Ok(note) = Note::decode(bytes) {
+        assert_eq!(note.encode(), bytes);
     }
 }
 

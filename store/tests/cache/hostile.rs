@@ -17,7 +17,7 @@ use kiln_store::tree::{Directory, Entry, Name, Node};
 
 use super::support::Fixture;
 use super::wrapped::Wrapped;
-use super::{assert_sound, noise, pull, push, sample, try_pull, try_push};
+use super::{assert_sound, noise, pull, push, try_pull, try_push};
 
 /// A cache with one tree, to be injured.
 struct Victim {
@@ -27,10 +27,15 @@ struct Victim {
 }
 
 impl Victim {
-    /// Of something of everything.
-    fn new() -> Self {
+    /// Of little, in several files and chunks.
+    fn small() -> Self {
         let here = Fixture::new();
-        let tree = sample(&here);
+        let root = here.dir("root");
+        fs::create_dir(root.join("sub")).expect("to create");
+        for (name, length) in [("a", 10), ("b", 20_000), ("sub/c", 200_000)] {
+            fs::write(root.join(name), noise(length, length as u64)).expect("to write");
+        }
+        let tree = here.import(&root).tree;
         Self::pushed(here, tree)
     }
 
@@ -102,7 +107,7 @@ fn flaw(error: CacheError) -> Flaw {
 
 #[test]
 fn wrong_bytes_anywhere_are_refused_or_do_not_matter() {
-    let victim = Victim::new();
+    let victim = Victim::small();
     for directory in ["trees", "indexes", "packs"] {
         for name in victim.cache.files(directory) {
             let right = victim.cache.get(&name);
@@ -127,7 +132,7 @@ fn wrong_bytes_anywhere_are_refused_or_do_not_matter() {
 
 #[test]
 fn what_is_truncated_is_refused() {
-    let victim = Victim::new();
+    let victim = Victim::small();
     for directory in ["trees", "indexes", "packs"] {
         for name in victim.cache.files(directory) {
             let right = victim.cache.get(&name);
@@ -158,7 +163,7 @@ fn a_pack_that_ends_too_early_is_named_with_both_lengths() {
 #[test]
 fn what_is_named_and_gone_is_missing_by_name() {
     for directory in ["indexes", "packs"] {
-        let victim = Victim::new();
+        let victim = Victim::small();
         let gone = victim.cache.files(directory).remove(0);
         victim.cache.delete(&gone);
         match victim.refused() {
