@@ -260,12 +260,12 @@ fn a_wrong_chunk_of_a_large_file_is_named() {
     }
 }
 
-/// A frame of some bytes unpacks to gigabytes.
+/// A frame of some bytes unpacks to as many as one likes.
 #[test]
 fn a_bomb_in_a_pack_ends_at_once() {
     let victim = Victim::of(&[7; 4000]);
-    let mut bomb = zstd::stream::write::Encoder::new(Vec::new(), 19).expect("to pack");
-    for _ in 0..1024 {
+    let mut bomb = zstd::stream::write::Encoder::new(Vec::new(), 3).expect("to pack");
+    for _ in 0..256 {
         bomb.write_all(&vec![7; 1 << 20]).expect("memory");
     }
     let bomb = bomb.finish().expect("memory");
@@ -301,13 +301,13 @@ fn a_frame_that_is_too_short_is_refused() {
     }
 }
 
-/// An index of some bytes unpacks to gigabytes.
+/// An index of some bytes unpacks to more than any has.
 #[test]
 fn a_bomb_in_an_index_ends_at_once() {
     let victim = Victim::of(b"a");
     let mut bomb = zstd::stream::write::Encoder::new(Vec::new(), 3).expect("to pack");
     bomb.write_all(&[1]).expect("memory");
-    for _ in 0..4096 {
+    for _ in 0..256 {
         bomb.write_all(&vec![0; 1 << 20]).expect("memory");
     }
     victim.lie_in_bytes(&bomb.finish().expect("memory"), Vec::new());
