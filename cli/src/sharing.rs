@@ -2,6 +2,7 @@
 //! count, the user's own key.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kiln_derivations::graph::{DerivationId, Graph};
 use kiln_derivations::manifest::{Manifest, Settings, Sharing};
@@ -16,6 +17,10 @@ use kiln_store::trust::key::SecretKey;
 use crate::context;
 use crate::error::CliError;
 
+/// How long a cache is waited for that is only asked.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How often a cache is asked again that does not answer.
+const TRIES: u32 = 3;
 /// The file name of the user's configuration.
 const CONFIG_FILE: &str = "config.toml";
 /// The file name of the user's key, beside it.
@@ -38,9 +43,12 @@ fn settings() -> Result<Settings, CliError> {
     }
 }
 
-/// Opens every cache that counts. None is asked anything yet.
+/// Opens every cache that counts. None is asked anything yet. What a cache does
+/// not give can be built, so a dead one is not waited for as a push waits.
 pub fn caches(sharing: &Sharing, store: &Store) -> Result<Vec<Cache>, CliError> {
-    let access = Access::of_environment();
+    let mut access = Access::of_environment();
+    access.patience.connect = CONNECT;
+    access.patience.tries = TRIES;
     let open_one = |cache: &kiln_derivations::manifest::sharing::NamedCache| {
         let backend = backend(&cache.url, &access)?;
         named(&cache.name, backend, store)
