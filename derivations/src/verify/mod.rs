@@ -1,7 +1,8 @@
 //! Building again: does a derivation make the same bytes, and if not, why?
 //!
 //! - [`factor`]: what may differ between two builds.
-//! - [`site`]: what this machine has to make it differ; `pressure`: load.
+//! - [`site`]: what this machine has to make it differ; `other_disk`: another file
+//!   system; `pressure`: load.
 //! - `bench`: one derivation, built as often as asked; `overlay`: into a store
 //!   of its own, so that nothing in the real one is touched.
 //! - [`cause`]: the search for the factor, pure.
@@ -15,6 +16,7 @@ mod bench;
 pub mod cause;
 pub mod check;
 pub mod factor;
+mod other_disk;
 mod overlay;
 mod pressure;
 pub mod site;

@@ -14,10 +14,11 @@ use kiln_store::materialise::Order;
 use kiln_store::objects::{ObjectError, Objects};
 use kiln_store::store::{OpenOptions, Store};
 use kiln_store::tree::Node;
-use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
+use rustix::fs::statvfs;
 
 use super::bench::now_s;
 use super::factor::Factor;
+use super::other_disk::OtherDisk;
 use super::pressure::{Ballast, Load};
 use crate::build::Job;
 use crate::build::setting::{Copies, Setting};
@@ -51,15 +52,6 @@ pub struct Site {
     clocks_stay: AtomicBool,
 }
 
-/// A store on a file system of another type, removed when dropped.
-struct OtherDisk {
-    store: Option<Store>,
-    directory: PathBuf,
-    /// Whether it lists a directory in the order in which entries were made.
-    in_order: bool,
-}
-
-const TMPFS_MAGIC: u64 = 0x0102_1994;
 /// Room that a build gets on another file system beyond its inputs.
 const ROOM_BYTES: u64 = 64 << 20;
 /// How much random data is held ready; each reader starts at the beginning.
@@ -96,7 +88,7 @@ impl Site {
         Ok(Self {
             scratch: Store::open(&directory.join("store"), &options)?,
             elsewhere: Store::open(&directory.join(ELSEWHERE), &options)?,
-            other_disk: other_disk(&offers, &options),
+            other_disk: OtherDisk::find(&offers, &options, ELSEWHERE),
             random,
             processors: allowed_processors(),
             opened_s: now_s(),
@@ -382,13 +374,6 @@ impl Site {
     }
 }
 
-impl Drop for OtherDisk {
-    fn drop(&mut self) {
-        self.store = None;
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
 /// What is done to the machine while a builder runs.
 pub(super) struct Pressure {
     _load: Option<Load>,
@@ -410,56 +395,6 @@ impl Pressure {
 
 fn place(name: &str) -> MountPoint {
     MountPoint::In(InputName::new(name).expect("a constant that was tried"))
-}
-
-/// A store on the first of the directories whose file system is of another
-/// type than the scratch directory's, and runs programs.
-fn other_disk(offers: &Offers, options: &OpenOptions) -> Result<OtherDisk, String> {
-    let kind = |path: &Path| statfs(path).map(|disk| disk.f_type as u64);
-    let here = kind(&offers.scratch).map_err(|error| error.to_string())?;
-    let mut refused = Vec::new();
-    for candidate in &offers.other_disks {
-        let Ok(there) = kind(candidate) else {
-            continue;
-        };
-        let noexec =
-            statvfs(candidate).is_ok_and(|disk| disk.f_flag.contains(StatVfsMountFlags::NOEXEC));
-        if there == here || noexec {
-            let why = if noexec {
-                "is mounted noexec"
-            } else {
-                "is of the same type"
-            };
-            refused.push(format!("{} {why}", candidate.display()));
-            continue;
-        }
-        let directory = candidate.join(format!("kiln-verify-{}", std::process::id()));
-        let opened = fs::create_dir(&directory)
-            .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o711)))
-            .map_err(|error| error.to_string())
-            .and_then(|()| {
-                Store::open(&directory.join(ELSEWHERE), options).map_err(|e| e.to_string())
-            });
-        match opened {
-            Ok(store) => {
-                return Ok(OtherDisk {
-                    store: Some(store),
-                    directory,
-                    in_order: there == TMPFS_MAGIC,
-                });
-            }
-            Err(error) => refused.push(format!("{}: {error}", directory.display())),
-        }
-    }
-    Err(match refused.is_empty() {
-        true => {
-            "there is no second type of file system here, such as a tmpfs at /dev/shm".to_owned()
-        }
-        false => format!(
-            "there is no second type of file system here: {}",
-            refused.join(", ")
-        ),
-    })
 }
 
 fn write_random(path: &Path) -> io::Result<()> {
