@@ -14,7 +14,7 @@ use kiln_store::hash::Digest;
 use kiln_store::store::Store;
 use kiln_store::trust::key::SecretKey;
 
-use crate::context;
+use crate::context::{self, Context};
 use crate::error::CliError;
 
 /// How long a cache is waited for that is only asked.
@@ -29,6 +29,15 @@ const KEY_FILE: &str = "key";
 /// What counts for a manifest, with the user's configuration.
 pub fn of(manifest: &Manifest) -> Result<Sharing, CliError> {
     Ok(Sharing::new(manifest, &settings()?))
+}
+
+/// What counts here: for the manifest that is found, or by the user's
+/// configuration alone where there is none.
+pub fn here(context: &Context) -> Result<Sharing, CliError> {
+    match context.manifest_path() {
+        Ok(_) => of(&context.manifest()?),
+        Err(_) => of(&Manifest::default()),
+    }
 }
 
 /// The user's configuration; empty if there is none.

@@ -493,9 +493,13 @@ fn a_cache_is_looked_after() {
         .to_string_lossy()
         .into_owned();
     shared.0.check(&check, 3, &[&name], &[]);
-    shared
-        .0
-        .check(&["cache", "check", "there"], 2, &[], &["there"]);
+    let there = ["cache", "check", "there"];
+    shared.0.check(&there, 2, &[], &["there"]);
+    // The configuration alone names it too.
+    fs::remove_file(shared.0.path("flake-like.toml")).expect("it is ours");
+    shared.0.check(&check, 3, &[&name], &[]);
+    shared.0.check(&["cache", "list"], 0, &["here"], &[]);
+    shared.0.check(&["key", "revoke"], 0, &["in here"], &[]);
 }
 
 #[test]

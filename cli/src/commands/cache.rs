@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use kiln_derivations::manifest::{Manifest, Settings, Sharing};
 use kiln_derivations::realise::caches::Cache;
 use kiln_store::cache::error::CacheError;
 use kiln_store::cache::{check, sweep};
@@ -45,14 +44,9 @@ pub fn run(context: &Context, args: &CacheArgs) -> Result<(), CliError> {
     }
 }
 
-/// The cache that is named; it can be named by its URL where there is no
-/// manifest.
+/// The cache that is named.
 fn open(context: &Context, name: &str) -> Result<Cache, CliError> {
-    let sharing = match context.manifest_path() {
-        Ok(_) => sharing::of(&context.manifest()?)?,
-        Err(_) => Sharing::new(&Manifest::default(), &Settings::default()),
-    };
-    sharing::cache(&sharing, Some(name), &context.store()?)
+    sharing::cache(&sharing::here(context)?, Some(name), &context.store()?)
 }
 
 #[derive(Serialize)]
@@ -137,7 +131,7 @@ fn failed(error: CacheError) -> CliError {
 }
 
 fn list(context: &Context) -> Result<(), CliError> {
-    let sharing = sharing::of(&context.manifest()?)?;
+    let sharing = sharing::here(context)?;
     let store = context.store()?;
     let caches = sharing::caches(&sharing, &store)?;
     let policy = &sharing.policy;

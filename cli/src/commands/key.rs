@@ -1,6 +1,5 @@
 //! `kiln key`.
 
-use kiln_derivations::manifest::{Manifest, Settings, Sharing};
 use kiln_store::cache::claims;
 use kiln_store::trust::key::{PublicKey, SecretKey};
 use kiln_store::trust::statement::Statement;
@@ -85,12 +84,7 @@ fn state(
     to: Option<&str>,
     say: &dyn Fn(u64) -> Statement,
 ) -> Result<(), CliError> {
-    // A cache can be named by its URL, where there is no manifest.
-    let sharing = match context.manifest_path() {
-        Ok(_) => sharing::of(&context.manifest()?)?,
-        Err(_) if to.is_some() => Sharing::new(&Manifest::default(), &Settings::default()),
-        Err(error) => return Err(error),
-    };
+    let sharing = sharing::here(context)?;
     let store = context.store()?;
     let cache = sharing::cache(&sharing, to, &store)?;
     let public = key.public();
