@@ -484,7 +484,22 @@ fn a_cache_is_looked_after() {
     let check = ["cache", "check", "here"];
     shared.0.check(&check, 0, &["0 problems"], &[]);
     let gc = ["cache", "gc", "here"];
-    shared.0.check(&gc, 0, &["0 files removed"], &[]);
+    shared
+        .0
+        .check(&gc, 0, &["0 files removed", "0 half-written"], &[]);
+    // What a killed writer left, two days ago and now.
+    let left = |name: &str, age_s: u64| {
+        let path = PathBuf::from(shared.0.path("cache/packs")).join(name);
+        let file = fs::File::create(&path).expect("writable");
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age_s);
+        file.set_modified(then).expect("it is ours");
+        path
+    };
+    let old = left(".tmp-1-1-aa", 2 * 86400);
+    let new = left(".tmp-1-2-bb", 60);
+    shared.0.check(&gc, 0, &["1 half-written"], &[]);
+    assert!(!old.exists() && new.exists());
+    fs::remove_file(new).expect("it is ours");
     let pack = shared.files("packs").pop().expect("a pack");
     fs::write(&pack, b"x").expect("writable");
     let name = pack

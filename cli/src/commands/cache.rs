@@ -98,6 +98,8 @@ struct Collected {
     cache: String,
     removed: usize,
     removed_bytes: u64,
+    /// What killed writers left half-written.
+    leftovers: u64,
     unused: u64,
 }
 
@@ -106,19 +108,23 @@ fn gc(context: &Context, name: &str, grace_hours: u64) -> Result<(), CliError> {
     let grace = Duration::from_secs(grace_hours * 3600);
     let now = SystemTime::now();
     let swept = sweep::sweep(&*cache.backend, grace, now, &Watching(context)).map_err(failed)?;
+    let leftovers = cache.backend.sweep(grace);
+    let leftovers = leftovers.map_err(|error| failed(error.into()))?;
     let collected = Collected {
         cache: cache.name.clone(),
         removed: swept.removed.len(),
         removed_bytes: swept.removed_bytes,
+        leftovers,
         unused: swept.unused,
     };
     if context.global.json {
         return output::json(collected);
     }
     output::line(&format!(
-        "{} files removed ({}); {} more are unused, and not for long enough",
+        "{} files removed ({}), and {} half-written ones; {} more are unused, and not for long enough",
         collected.removed,
         bytes(collected.removed_bytes),
+        collected.leftovers,
         collected.unused
     ))
 }

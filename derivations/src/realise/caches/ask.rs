@@ -32,7 +32,8 @@ pub(super) fn claimed(
         questions.push(question);
     }
     let is_open = |question: &&mut Question<'_>| question.answer.is_none();
-    if questions.iter_mut().any(|it| is_open(&&mut *it)) && caches.alive().next().is_some() {
+    let all_answered = questions.iter().all(|question| question.answer.is_some());
+    if !all_answered && caches.alive().next().is_some() {
         let hints = load(caches)?;
         for question in questions.iter_mut().filter(is_open) {
             question.take(hints.get(&question.asked.recipe).into_iter().flatten());

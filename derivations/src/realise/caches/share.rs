@@ -8,7 +8,7 @@ use kiln_store::cache::hint;
 use kiln_store::cache::push::{Push, Pushed};
 use kiln_store::cache::watch::Watch;
 use kiln_store::hash::{Digest, TreeId};
-use kiln_store::realisation::{Realisation, SignedRealisation};
+use kiln_store::realisation::{OutputMap, Realisation, SignedRealisation};
 use kiln_store::store::Store;
 use kiln_store::trust::key::SecretKey;
 
@@ -18,7 +18,6 @@ use crate::build::{object_error, store_error};
 use crate::derivation::Builder;
 use crate::derivation::resolve::Keys;
 use crate::graph::{DerivationId, Graph};
-use kiln_store::realisation::OutputMap;
 
 /// What is shared.
 pub struct Share<'a> {
