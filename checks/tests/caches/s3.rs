@@ -3,7 +3,8 @@
 //!
 //! `dbstore` of Ceph 18 sends the beginning of a file as any part of it, under
 //! headers that say otherwise. So parts are judged elsewhere (`misfortune` in the
-//! library), on a server that is no more than a test's.
+//! library), on a server that is no more than a test's. So are races: once in a
+//! hundred runs, who reads a file while it is written gets some of both.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -19,6 +19,7 @@ const CLOCKS: Duration = Duration::from_secs(120);
 /// Puts a backend to all of it.
 pub fn check(backend: &dyn Backend) {
     check_whole_files(backend);
+    check_races(backend);
     check_parts(backend);
 }
 
@@ -30,9 +31,13 @@ pub fn check_whole_files(backend: &dyn Backend) {
     the_later_of_two_files_is_kept(backend);
     large_files_arrive(backend);
     many_threads_do_not_mix_things_up(backend);
-    of_two_writers_one_wins(backend);
     listings_are_complete(backend);
     what_is_removed_is_gone(backend);
+}
+
+/// What is said of one file that is read and written at one time.
+pub fn check_races(backend: &dyn Backend) {
+    of_two_writers_one_wins(backend);
 }
 
 /// What is said of parts of files.

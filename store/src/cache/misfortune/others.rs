@@ -235,5 +235,7 @@ fn parts_of_files_in_a_bucket_are_the_right_ones() {
             },
         }
     });
-    contract::check_parts(&*bucket(&server));
+    let bucket = bucket(&server);
+    contract::check_parts(&*bucket);
+    contract::check_races(&*bucket);
 }
