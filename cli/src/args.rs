@@ -81,6 +81,7 @@ pub enum Command {
     Verify(VerifyArgs),
     Doctor(DoctorArgs),
     Graph(GraphArgs),
+    Why(WhyArgs),
     Push(PushArgs),
     Pull(PullArgs),
     Export(ExportArgs),
@@ -361,6 +362,20 @@ pub struct GraphArgs {
     /// Also the downloads
     #[arg(long)]
     pub all: bool,
+}
+
+/// Say why something is not had from caches
+///
+/// Its recipe key is compared, field by field, with the nearest one that a key
+/// which counts here has claimed; what differs because of an input is followed
+/// into that input. Nothing is built or fetched for it.
+#[derive(Args, Debug)]
+pub struct WhyArgs {
+    /// What is asked about: why it would be built, and not pulled
+    #[arg(long = "not-cached", value_name = "NAME", required = true)]
+    pub name: String,
+    #[command(flatten)]
+    pub realise: RealiseArgs,
 }
 
 /// Share what was built here through a cache

@@ -262,14 +262,8 @@ impl<'c> Workshop<'c> {
         roots: &[DerivationId],
         bytes: bool,
     ) -> Result<Plan<'g>, CliError> {
-        let no_script = |_| {
-            Err(BuildError::new(
-                FailureClass::Sandbox,
-                "nothing is built here",
-            ))
-        };
         let fetch = || fetch_config(&self.store, &Manifest::default());
-        let machine = self.machine(&fetch, &no_script)?;
+        let machine = self.machine(&fetch, &no_sandbox)?;
         let mut plan = Plan::new(graph, roots, bytes);
         plan.advance(&AskWorld(&machine)).map_err(build_error)?;
         Ok(plan)
@@ -529,6 +523,12 @@ pub fn fetch_config(store: &Store, manifest: &Manifest) -> FetchConfig {
         .mirrors
         .extend(debian.map(|mirror| mirror.to_string()));
     config
+}
+
+/// For what runs no script.
+pub fn no_sandbox(_: Target) -> Result<Sandboxing, BuildError> {
+    let text = "nothing is built here";
+    Err(BuildError::new(FailureClass::Sandbox, text))
 }
 
 /// The roots of an evaluation as the executor wants them.

@@ -126,7 +126,11 @@ fn require(holds: bool, what: &str, value: &Value) -> Result<(), String> {
 }
 
 fn is_of(kind: &Value, value: &Value) -> bool {
+    if let Some(kinds) = kind.as_array() {
+        return kinds.iter().any(|kind| is_of(kind, value));
+    }
     match kind.as_str() {
+        Some("null") => value.is_null(),
         Some("object") => value.is_object(),
         Some("array") => value.is_array(),
         Some("string") => value.is_string(),
@@ -240,8 +244,19 @@ fn documents_of_sharing_are_what_the_schema_says() {
         (&pulled["built"], &pulled["pulled"]),
         (&0.into(), &1.into())
     );
+    let why = ["why", "--not-cached", "rootfs.small"];
+    let explained = check(&project, "why", &why);
+    assert_eq!(explained["explained"][0]["verdict"]["kind"], "claimed");
+    let manifest = MANIFEST.replace("hello", "bye").replace("0666", "0600");
+    project.write(
+        "flake-like.toml",
+        &manifest.replace("WORDS", &project.path("words")),
+    );
+    let explained = check(&project, "why", &why);
+    assert_ne!(explained["explained"][0]["nearest"], Value::Null);
     let stated = check(&project, "key-statement", &["key", "revoke"]);
     assert_eq!(stated["serial"], 1);
+    check(&project, "why", &why);
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod shell;
 mod store;
 mod test;
 mod verify;
+mod why;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -43,6 +44,7 @@ pub fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Verify(args) => verify::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Graph(args) => graph::run(context, &args),
+        Command::Why(args) => why::run(context, &args),
         Command::Push(args) => push::run(context, &args),
         Command::Pull(args) => pull::run(context, &args),
         Command::Export(args) => export::run(context, &args),

@@ -2,6 +2,7 @@
 
 use kiln_derivations::manifest::{Evaluation, Manifest};
 use kiln_derivations::realise::caches::Cache;
+use kiln_derivations::realise::caches::recipes;
 use kiln_derivations::realise::caches::share::{Share, Shared};
 use kiln_store::cache::watch::Watch;
 use kiln_store::trust::key::SecretKey;
@@ -96,6 +97,7 @@ impl Sharer<'_> {
             cache,
             key: self.key,
             subjects: &sharing::subjects(manifest, graph, &roots),
+            project: &recipes::project(&manifest.flake.name.value),
             sources: self.sources,
             watch: &Watching(self.context),
         };

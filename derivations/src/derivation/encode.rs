@@ -1,8 +1,8 @@
 //! What of a derivation is hashed, and in which form.
 //!
 //! One encoder walks a resolved derivation and hands each field to a sink: a
-//! [`HashSink`] makes the key, a [`Fields`] sink lists them for people, so that
-//! what `explain` shows is what was hashed.
+//! [`HashSink`] makes the key, [`super::fields::Named`] lists them for people, so
+//! that what is shown of a key is what was hashed.
 //!
 //! ```text
 //! key    = derive_key(context, field*)
@@ -44,9 +44,14 @@ pub trait Sink {
         self.field(name, &value.to_le_bytes());
     }
 
+    /// How many there are of what follows.
+    fn count(&mut self, name: &str, count: usize) {
+        self.number(name, count as u64);
+    }
+
     /// A list of texts: its length, then each.
     fn list(&mut self, name: &str, values: &[String]) {
-        self.number(name, values.len() as u64);
+        self.count(name, values.len());
         for value in values {
             self.text(name, value);
         }
@@ -54,12 +59,19 @@ pub trait Sink {
 
     /// A map of texts: its length, then each key and value.
     fn map(&mut self, name: &str, values: &BTreeMap<String, String>) {
-        self.number(name, values.len() as u64);
+        self.count(name, values.len());
         for (key, value) in values {
             self.text(name, key);
             self.text(name, value);
         }
     }
+
+    /// What follows is of the part that `name` and `key` name for people, until
+    /// [`Sink::end`]. Nothing is hashed for it.
+    fn begin(&mut self, _name: &str, _key: &str) {}
+
+    /// The end of a part.
+    fn end(&mut self) {}
 }
 
 /// Hashes what it is given.
@@ -83,16 +95,6 @@ impl Sink for HashSink {
         self.0.update(name.as_bytes());
         self.0.update(&(value.len() as u64).to_le_bytes());
         self.0.update(value);
-    }
-}
-
-/// Keeps every field, for explaining a key.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Fields(pub Vec<(String, Vec<u8>)>);
-
-impl Sink for Fields {
-    fn field(&mut self, name: &str, value: &[u8]) {
-        self.0.push((name.to_owned(), value.to_vec()));
     }
 }
 
@@ -158,13 +160,15 @@ fn limits(sink: &mut impl Sink, it: &Limits) {
 
 fn rootfs(sink: &mut impl Sink, it: &Rootfs) {
     attributes(sink, "modes", &it.modes);
-    sink.number("devices", it.devices.len() as u64);
+    sink.count("devices", it.devices.len());
     for (path, device) in &it.devices {
+        sink.begin("devices", path);
         sink.text("device", path);
         sink.number("block", u64::from(device.block));
         sink.number("major", u64::from(device.major));
         sink.number("minor", u64::from(device.minor));
         attribute(sink, &device.attributes);
+        sink.end();
     }
     attributes(sink, "directories", &it.directories);
     sink.map("links", &it.links);
@@ -175,10 +179,12 @@ fn rootfs(sink: &mut impl Sink, it: &Rootfs) {
 }
 
 fn attributes(sink: &mut impl Sink, name: &str, values: &BTreeMap<String, Attributes>) {
-    sink.number(name, values.len() as u64);
+    sink.count(name, values.len());
     for (path, value) in values {
+        sink.begin(name, path);
         sink.text(name, path);
         attribute(sink, value);
+        sink.end();
     }
 }
 

@@ -7,9 +7,19 @@
 use expect_test::{Expect, expect};
 use kiln_store::hash::{Digest, TreeId};
 
-use super::encode::{Fields, Sink};
+use super::encode::Sink;
 use super::resolve::{Lineage, ResolvedInput, encode_action, encode_recipe, keys, recipe_inputs};
 use super::*;
+
+/// Keeps every field as it is hashed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Fields(Vec<(String, Vec<u8>)>);
+
+impl Sink for Fields {
+    fn field(&mut self, name: &str, value: &[u8]) {
+        self.0.push((name.to_owned(), value.to_vec()));
+    }
+}
 
 /// Numbers stand as such, digests by their first bytes, texts quoted.
 fn show(fields: &Fields) -> String {

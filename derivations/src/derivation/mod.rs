@@ -2,12 +2,14 @@
 //!
 //! - this module: the types.
 //! - [`encode`]: what of a derivation is hashed, and in which form.
+//! - [`fields`]: the same for people, and by what two derivations differ.
 //! - [`resolve`]: from a derivation and its inputs' outputs to the keys K and C.
 //!
 //! A derivation knows neither the store nor the manifest it came from. What is
 //! cosmetic (name, description, URLs, local paths) says so, and is in no key.
 
 pub mod encode;
+pub mod fields;
 #[cfg(test)]
 mod golden;
 pub mod resolve;

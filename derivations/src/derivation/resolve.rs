@@ -109,7 +109,7 @@ pub fn recipe_keys(derivation: &Derivation, inputs: &[RecipeInput]) -> RecipeKey
 pub fn sketch(derivation: &Derivation, inputs: &[Digest]) -> Digest {
     let mut sink = HashSink::new(SKETCH_CONTEXT);
     head(&mut sink, derivation, false);
-    sink.number("inputs", inputs.len() as u64);
+    sink.count("inputs", inputs.len());
     for (input, sketch) in derivation.inputs.iter().zip(inputs) {
         edge(&mut sink, input);
         sink.field("sketch", sketch.as_bytes());
@@ -139,10 +139,12 @@ pub fn pinned_seed(derivation: &Derivation) -> Option<&Digest> {
 pub fn encode_action(sink: &mut impl Sink, derivation: &Derivation, inputs: &[ResolvedInput]) {
     executed_on(sink, derivation);
     head(sink, derivation, true);
-    sink.number("inputs", inputs.len() as u64);
+    sink.count("inputs", inputs.len());
     for (input, resolved) in derivation.inputs.iter().zip(inputs) {
+        sink.begin(INPUT, &input.at);
         edge(sink, input);
         sink.field("tree", resolved.tree.digest().as_bytes());
+        sink.end();
     }
 }
 
@@ -163,13 +165,15 @@ fn without_platform(sink: &mut impl Sink, derivation: &Derivation, inputs: &[Rec
         sink.field("seed", seed.as_bytes());
         return;
     }
-    sink.number("inputs", inputs.len() as u64);
+    sink.count("inputs", inputs.len());
     for (input, part) in derivation.inputs.iter().zip(inputs) {
+        sink.begin(INPUT, &input.at);
         edge(sink, input);
         match part {
             RecipeInput::Executed(lineage) => sink.field("lineage", lineage.0.as_bytes()),
             RecipeInput::Read(tree) => sink.field("tree", tree.digest().as_bytes()),
         }
+        sink.end();
     }
 }
 
@@ -186,6 +190,9 @@ fn head(sink: &mut impl Sink, derivation: &Derivation, platform: bool) {
     builder(sink, &derivation.builder, platform);
     sink.list("outputs", &derivation.outputs);
 }
+
+/// What an input is called among its derivation's fields.
+pub const INPUT: &str = "input";
 
 fn edge(sink: &mut impl Sink, input: &Input) {
     sink.text("role", input.role.name());

@@ -89,8 +89,13 @@ pub enum Written {
 
 /// The name of `key`'s claim about `recipe`.
 pub fn claim_name(recipe: &RecipeKey, key: &PublicKey) -> Name {
+    known_name(format!("{}{}", claims_of(recipe), key.hex()))
+}
+
+/// What the names of all claims about `recipe` begin with; the signer follows.
+pub fn claims_of(recipe: &RecipeKey) -> String {
     let recipe = recipe.to_string();
-    known_name(format!("claims/{}/{recipe}/{}", &recipe[..2], key.hex()))
+    format!("claims/{}/{recipe}/", &recipe[..2])
 }
 
 /// The name of `key`'s statement.

@@ -1,6 +1,12 @@
 //! Caches: what one machine has built, kept where others can fetch it.
 //!
-
+//! Where that is: [`backend`] says what a place must do, and [`contract`] puts it to
+//! the test; [`directory`], [`http`], [`s3`], [`oci`] and [`memory`] are such places,
+//! [`open`] finds the one that a URL names. [`access`], [`credentials`], [`proxies`]
+//! and [`patience`] say how a server is spoken to.
+//!
+//! What is said of builds there: [`claims`], many at a time in a [`hint`], and of
+//! what their recipes are made in [`recipes`]; all of it [`small`] files.
 //!
 //! How trees lie in a cache, the same in all of them (pure):
 //!
@@ -42,6 +48,7 @@ pub mod patience;
 pub mod proxies;
 pub mod pull;
 pub mod push;
+pub mod recipes;
 pub mod remembered;
 pub mod s3;
 pub mod small;

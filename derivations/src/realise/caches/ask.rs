@@ -4,14 +4,16 @@
 use kiln_store::cache::backend::Kind;
 use kiln_store::cache::claims::{self, ClaimError};
 use kiln_store::cache::hint;
-use kiln_store::hash::RecipeKey;
-use kiln_store::realisation::SignedRealisation;
+use kiln_store::cache::id::tree_name;
+use kiln_store::hash::{Digest, RecipeKey, TreeId};
+use kiln_store::realisation::{OutputMap, SignedRealisation};
 use kiln_store::trust::key::PublicKey;
 use kiln_store::trust::policy::{Counted, Judgement};
 use kiln_store::trust::statement::{Statement, StatementError};
 
 use super::hints::Claims;
 use super::parallel;
+use super::why::Refused;
 use super::{Asked, Cache, Caches, Claim};
 use crate::build::error::{BuildError, FailureClass};
 use crate::build::store_error;
@@ -200,16 +202,23 @@ fn ask_key(caches: &Caches<'_>, cache: &Cache, key: &PublicKey, about: About) ->
     match about {
         About::Statement => match claims::read_statement(backend, key) {
             Ok(statement) => Said::Statement(statement),
-            Err(error) => refuse(caches, cache, error),
+            Err(error) => {
+                refuse(caches, cache, error);
+                Said::Nothing
+            }
         },
         About::Hint(at) => match hint::read(backend, &caches.subjects[at], key) {
             Ok(claims) => Said::Hint(claims),
-            Err(error) => refuse(caches, cache, error.into()),
+            Err(error) => {
+                refuse(caches, cache, error.into());
+                Said::Nothing
+            }
         },
     }
 }
 
-fn refuse(caches: &Caches<'_>, cache: &Cache, error: ClaimError) -> Said {
+/// Tells what is wrong with a cache, or with a file of it.
+pub(super) fn refuse(caches: &Caches<'_>, cache: &Cache, error: ClaimError) {
     match error {
         // One file that is nonsense says nothing of the others.
         ClaimError::Backend(error) if matches!(error.kind, Kind::Protocol(_)) => {
@@ -218,7 +227,6 @@ fn refuse(caches: &Caches<'_>, cache: &Cache, error: ClaimError) -> Said {
         ClaimError::Backend(error) => caches.skip(cache, &error),
         error => caches.doubt(cache, &error),
     }
-    Said::Nothing
 }
 
 /// Takes in what keys say of themselves, and remembers it.
@@ -266,7 +274,7 @@ fn one_by_one(caches: &Caches<'_>, open: &mut [&mut Question<'_>]) {
 }
 
 /// The listed keys and all that follow them.
-fn keys_to_ask(caches: &Caches<'_>) -> Vec<PublicKey> {
+pub(super) fn keys_to_ask(caches: &Caches<'_>) -> Vec<PublicKey> {
     let statements = caches.statements.lock().unwrap_or_else(|e| e.into_inner());
     let mut keys: Vec<PublicKey> = caches.policy.keys.iter().map(|known| known.key).collect();
     let mut at = 0;
@@ -294,6 +302,55 @@ fn read_claim(
             None
         }
     }
+}
+
+/// The claims about `asked` that do not count, with the reasons; nothing that does.
+pub(super) fn refused(caches: &Caches<'_>, asked: Asked<'_>) -> Vec<Refused> {
+    let mut refused = Vec::new();
+    for cache in caches.alive() {
+        for key in signers(caches, cache, &asked.recipe) {
+            let Some(claim) = read_claim(caches, cache, &asked.recipe, &key) else {
+                continue;
+            };
+            let statements = caches.statements.lock().unwrap_or_else(|e| e.into_inner());
+            let Asked { name, recipe } = &asked;
+            if let Err(why) = caches.policy.count(&statements, name, recipe, &claim) {
+                let cache = cache.name.clone();
+                refused.push(Refused { cache, key, why });
+            }
+        }
+    }
+    refused
+}
+
+/// Who has claims about `recipe` in a cache: whoever it lists; where it lists
+/// nothing, those of the policy may.
+fn signers(caches: &Caches<'_>, cache: &Cache, recipe: &RecipeKey) -> Vec<PublicKey> {
+    match cache.backend.list(&claims::claims_of(recipe)) {
+        Ok(Some(files)) => {
+            let last = |name: &str| name.rsplit('/').next()?.parse::<Digest>().ok();
+            let digests = files.iter().filter_map(|file| last(file.name.as_str()));
+            let keys = digests.filter_map(|digest| PublicKey::new(*digest.as_bytes()).ok());
+            keys.collect()
+        }
+        Ok(None) => keys_to_ask(caches),
+        Err(error) => {
+            refuse(caches, cache, error.into());
+            Vec::new()
+        }
+    }
+}
+
+/// Of `outputs` the names of those that no cache says it has the bytes of.
+pub(super) fn lost(caches: &Caches<'_>, outputs: &OutputMap) -> Vec<String> {
+    let is_there = |tree: &TreeId| {
+        caches.alive().any(|cache| {
+            let size = cache.backend.size(&tree_name(tree));
+            matches!(size, Ok(Some(_)))
+        })
+    };
+    let lost = outputs.iter().filter(|(_, tree)| !is_there(tree));
+    lost.map(|(name, _)| name.clone()).collect()
 }
 
 fn conflict(caches: &Caches<'_>, name: &str, both: &(Counted, Counted)) -> BuildError {

@@ -3,6 +3,8 @@
 //! - [`ask`]: claims, from this store, from hints, and one by one.
 //! - [`hints`]: what a hint is found by.
 //! - [`share`]: the way back: what was built here, for others.
+//! - [`recipes`], [`why`]: what claimed recipes are made of, and by which field
+//!   one's own differs.
 //! - [`parallel`]: many requests at one time.
 //!
 //! A cache is not trusted with anything. One that does not answer is told once
@@ -11,7 +13,9 @@
 mod ask;
 pub mod hints;
 mod parallel;
+pub mod recipes;
 pub mod share;
+pub mod why;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,18 +1,22 @@
-//! Sharing what was built here: packs first, then signed claims, then hints. So
-//! whoever finds a claim finds its bytes, and a share that is ended leaves
-//! nothing that misleads.
+//! Sharing what was built here: packs first, then signed claims, then hints and
+//! what the recipes are made of. So whoever finds a claim finds its bytes, and a
+//! share that is ended leaves nothing that misleads.
 
+use std::collections::{HashMap, HashSet};
+
+use kiln_store::cache;
 use kiln_store::cache::claims::{self, ClaimError, Written};
 use kiln_store::cache::error::CacheError;
 use kiln_store::cache::hint;
 use kiln_store::cache::push::{Push, Pushed};
+use kiln_store::cache::recipes::Recipe;
 use kiln_store::cache::watch::Watch;
-use kiln_store::hash::{Digest, TreeId};
+use kiln_store::hash::{Digest, RecipeKey, TreeId};
 use kiln_store::realisation::{OutputMap, Realisation, SignedRealisation};
 use kiln_store::store::Store;
 use kiln_store::trust::key::SecretKey;
 
-use super::{Cache, parallel};
+use super::{Cache, parallel, recipes};
 use crate::build::error::{BuildError, FailureClass};
 use crate::build::{object_error, store_error};
 use crate::derivation::Builder;
@@ -29,6 +33,8 @@ pub struct Share<'a> {
     pub key: &'a SecretKey,
     /// What hints lead to it: sketches and labels.
     pub subjects: &'a [Digest],
+    /// The project that it is of: see [`recipes::project`].
+    pub project: &'a Digest,
     /// Also files that others can fetch from where they were fetched here.
     pub sources: bool,
     /// Told how it goes on.
@@ -79,11 +85,15 @@ impl Share<'_> {
         let pushed = self.push(&trees, &known)?;
         (shared.trees, shared.packs, shared.bytes) = (pushed.trees, pushed.packs, pushed.bytes);
         self.claim(&signed, &known, &mut shared)?;
+        let backend = &*self.cache.backend;
+        let key = self.key.public();
         for subject in self.subjects {
-            let backend = &*self.cache.backend;
-            hint::write(backend, subject, &self.key.public(), signed.clone())
+            hint::write(backend, subject, &key, signed.clone())
                 .map_err(|error| unavailable(&error))?;
         }
+        let recipes = claimed_recipes(graph, realised, &signed);
+        cache::recipes::add(backend, self.project, &key, recipes)
+            .map_err(|error| unavailable(&error))?;
         Ok(shared)
     }
 
@@ -155,6 +165,27 @@ impl Share<'_> {
         }
         Ok(())
     }
+}
+
+/// What the claims are made of.
+fn claimed_recipes(
+    graph: &Graph,
+    realised: &[(DerivationId, Keys, OutputMap)],
+    signed: &[SignedRealisation],
+) -> Vec<Recipe> {
+    let claimed: HashSet<RecipeKey> = signed.iter().map(|it| it.realisation.recipe).collect();
+    let known: HashMap<usize, &(DerivationId, Keys, OutputMap)> =
+        realised.iter().map(|it| (it.0.index(), it)).collect();
+    let look = |id: DerivationId| {
+        let (_, keys, outputs) = known.get(&id.index())?;
+        Some((*keys, outputs.clone()))
+    };
+    let claimed = realised
+        .iter()
+        .filter(|(_, keys, _)| claimed.contains(&keys.recipe));
+    claimed
+        .filter_map(|(id, ..)| recipes::of_realised(graph, *id, &look))
+        .collect()
 }
 
 /// How a failure of a cache is classed.
