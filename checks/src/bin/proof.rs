@@ -3,10 +3,11 @@
 //!
 //! ```text
 //! cargo run --release --package kiln-checks --bin proof -- \
-//!     --store DIR [--targets x86_64,aarch64] [--columns rebuild,all,…] [--only linux,…]
+//!     --store DIR [--image minsys@gcc] [--targets x86_64,aarch64]
+//!     [--columns rebuild,all,…] [--only linux,…]
 //! ```
 //!
-//! Rows are the scripts that minsys is built by, on each target. Columns are ways
+//! Rows are the scripts that the image is built by, on each target. Columns are ways
 //! to build one again: `rebuild`, `all` factors together, each factor alone, and
 //! `other-platform`, on the build platform that this machine is not.
 //!
@@ -23,10 +24,10 @@ use kiln_checks::program::repository;
 use kiln_checks::{Kiln, Scratch};
 use serde_json::{Map, Value, json};
 
-const USAGE: &str = "usage: proof --store DIR [--targets T,…] [--columns C,…] [--only NAME,…]";
+const USAGE: &str =
+    "usage: proof --store DIR [--image NAME] [--targets T,…] [--columns C,…] [--only NAME,…]";
 const RECORD: &str = "docs/proof.json";
 const TABLE: &str = "docs/proof.md";
-const IMAGE: &str = "minsys";
 
 const FACTORS: [&str; 19] = [
     "host-name",
@@ -56,6 +57,7 @@ fn main() {
     for target in &arguments.targets {
         let proof = Proof {
             store: &arguments.store,
+            image: &arguments.image,
             target,
             scratch: Scratch::new(),
         };
@@ -77,11 +79,11 @@ fn main() {
             }
         }
     }
-    fs::write(repository().join(TABLE), record.table()).expect("the table can be written");
 }
 
 struct Arguments {
     store: PathBuf,
+    image: String,
     targets: Vec<String>,
     columns: Vec<String>,
     only: Vec<String>,
@@ -107,6 +109,7 @@ impl Arguments {
         let all: Vec<_> = ["rebuild", "all"].into_iter().chain(FACTORS).collect();
         Self {
             store: options.get("--store").expect(USAGE).into(),
+            image: (*options.get("--image").unwrap_or(&"minsys")).to_owned(),
             targets: list("--targets", &["x86_64", "aarch64"]),
             columns: list("--columns", &all),
             only: list("--only", &[]),
@@ -122,6 +125,7 @@ struct Row {
 
 struct Proof<'a> {
     store: &'a Path,
+    image: &'a str,
     target: &'a str,
     scratch: Scratch,
 }
@@ -134,13 +138,13 @@ impl Proof<'_> {
     }
 
     fn build(&self) {
-        let words = ["build", IMAGE, "--no-result", "--target", self.target];
+        let words = ["build", self.image, "--no-result", "--target", self.target];
         self.kiln().args(words).succeed();
     }
 
     /// All scripts, by what the events of building nothing name.
     fn rows(&self) -> Vec<Row> {
-        let words = ["build", IMAGE, "--no-result", "--target", self.target];
+        let words = ["build", self.image, "--no-result", "--target", self.target];
         let events = self.kiln().args(words).succeed().events;
         let scripts = events
             .of_kind("reused")
@@ -163,7 +167,7 @@ impl Proof<'_> {
         let run = self
             .kiln()
             .args(["verify", "--json", "--closure", "--only", &row.name])
-            .args(["--target", self.target, IMAGE])
+            .args(["--target", self.target, self.image])
             .args(how)
             .run();
         let verified = run.json();
@@ -269,6 +273,8 @@ impl Record {
         found["columns"][column] = cell;
         let text = serde_json::to_string_pretty(&self.rows).expect("JSON can be written");
         fs::write(&self.path, text + "\n").expect("the record can be written");
+        // It may be ended at any time.
+        fs::write(repository().join(TABLE), self.table()).expect("the table can be written");
     }
 
     fn table(&self) -> String {
