@@ -129,6 +129,6 @@ fn where_nobody_can_be_asked_it_is_a_mistake() {
     project.write("config/config.toml", "");
     project.check(&WHY, 2, &[], &["nobody is trusted here"]);
     project.check(&["why"], 2, &[], &["--not-cached <NAME>"]);
-    let unknown = ["why", "--not-cached", "smal"];
-    project.check(&unknown, 2, &[], &["small"]);
+    let unknown = ["why", "--not-cached", "rootfs.smal"];
+    project.check(&unknown, 2, &[], &["did you mean `small`?"]);
 }

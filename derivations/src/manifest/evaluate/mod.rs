@@ -497,7 +497,10 @@ fn names_like(manifest: &Manifest, name: &str) -> Vec<String> {
 fn unknown(name: &str, names: impl IntoIterator<Item = String>) -> EvaluateError {
     let names: Vec<String> = names.into_iter().collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let help = match super::problem::nearest(name, &names) {
+    // Names are listed without their kinds, and may be given with them.
+    let bare = name.rsplit_once('.').map_or(name, |(_, bare)| bare);
+    let nearest = |name| super::problem::nearest(name, &names);
+    let help = match nearest(name).or_else(|| nearest(bare)) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("the manifest has: {}", names.join(", ")),
     };
