@@ -1,14 +1,17 @@
 //! Realising for commands: the store, the machine, and what is said when a
 //! build fails.
+//!
+//! - [`sandbox`]: what builds run in.
 
-use std::env;
+mod sandbox;
+
 use std::sync::{Mutex, OnceLock};
 
 use kiln_derivations::build::Job;
 use kiln_derivations::build::error::{BuildError, FailureClass};
 use kiln_derivations::derivation::resolve::{self, Keys, ResolvedInput};
 use kiln_derivations::derivation::{Builder, Derivation, Target};
-use kiln_derivations::event::{Event, Listener};
+use kiln_derivations::event::Listener;
 use kiln_derivations::fetch::FetchConfig;
 use kiln_derivations::graph::{DerivationId, Graph};
 use kiln_derivations::manifest::{Evaluation, Manifest, Sharing};
@@ -16,7 +19,7 @@ use kiln_derivations::realise::caches::{Cache, Caches};
 use kiln_derivations::realise::execute::{AskWorld, Failure, Options, Report, execute, subject};
 use kiln_derivations::realise::plan::{Plan, State};
 use kiln_derivations::realise::world::{FetchHow, FindSandbox, Machine, Sandboxing};
-use kiln_derivations::sandbox::{Bwrap, HostUser};
+use kiln_derivations::sandbox::HostUser;
 use kiln_store::materialise::Checkout;
 use kiln_store::realisation::OutputMap;
 use kiln_store::scratch::BuildDir;
@@ -27,6 +30,8 @@ use crate::context::{self, Context};
 use crate::error::CliError;
 use crate::exit::ExitStatus;
 use crate::sharing;
+
+pub use sandbox::host_sandbox;
 
 /// How many CPUs one build gets if nobody says.
 fn all_cpus() -> usize {
@@ -346,173 +351,6 @@ impl<'c> Workshop<'c> {
         let user = context::builder_user()?;
         Ok(user.map(|(uid, gid)| HostUser { uid, gid }))
     }
-
-    /// Bubblewrap: the machine's if it works as the contract needs it, else the
-    /// pinned one that the manifest names.
-    pub fn find_sandbox(&self, manifest: &Manifest) -> Result<Sandboxing, BuildError> {
-        // Held while it is looked for: two builders that start together shall
-        // not both fetch it.
-        let mut sandboxing = self.sandboxing.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(found) = &*sandboxing {
-            return Ok(found.clone());
-        }
-        let user = self.user().map_err(|error| machine_error(&error))?;
-        let found = match host_sandbox(user) {
-            Ok(found) => found,
-            Err(host) => self.pinned_sandbox(manifest, user, &host)?,
-        };
-        Ok(sandboxing.insert(found).clone())
-    }
-
-    /// The sandbox for builders of `platform`: with the pinned emulator that the
-    /// manifest names, unless this machine runs them itself.
-    pub fn sandbox_for(
-        &self,
-        manifest: &Manifest,
-        platform: Target,
-    ) -> Result<Sandboxing, BuildError> {
-        let native = self.find_sandbox(manifest)?;
-        if Target::host() == Some(platform) {
-            return Ok(native);
-        }
-        let mut emulating = self.emulating.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(found) = &*emulating {
-            return Ok(found.clone());
-        }
-        let sandbox = |text: String| BuildError::new(FailureClass::Sandbox, text);
-        let Some(runner) = &manifest.emulation else {
-            return Err(sandbox(format!(
-                "builders of {platform} need an emulator here, and the manifest names none \
-                 (`[emulation] root = …`, a seed that has QEMU's qemu-{platform})"
-            )));
-        };
-        let root = self.pinned_root(manifest, &runner.root)?;
-        let user = self.user().map_err(|error| machine_error(&error))?;
-        let found = native.emulating(platform, &root, user).map_err(sandbox)?;
-        Ok(emulating.insert(found).clone())
-    }
-
-    fn pinned_sandbox(
-        &self,
-        manifest: &Manifest,
-        user: Option<HostUser>,
-        host: &str,
-    ) -> Result<Sandboxing, BuildError> {
-        let sandbox = |text: String| BuildError::new(FailureClass::Sandbox, text);
-        let Some(runner) = &manifest.sandbox else {
-            return Err(sandbox(format!(
-                "{host}, and the manifest names no pinned one (`[sandbox] root = …`)"
-            )));
-        };
-        let root = self.pinned_root(manifest, &runner.root)?;
-        let bwrap = Bwrap::pinned(&root)
-            .map_err(|error| sandbox(format!("the pinned bubblewrap: {error}")))?;
-        Sandboxing::try_out(bwrap, user).map_err(|lack| {
-            sandbox(format!(
-                "there is no sandbox here: {lack}; {}",
-                lack.remedy()
-            ))
-        })
-    }
-
-    /// Realises one of the roots that kiln runs programs from, and shows it as
-    /// a directory until the command ends.
-    pub fn pinned_root(
-        &self,
-        manifest: &Manifest,
-        name: &str,
-    ) -> Result<std::path::PathBuf, BuildError> {
-        let no_script = |_| {
-            let text = "what runs the sandbox cannot be built in one";
-            Err(BuildError::new(FailureClass::Sandbox, text))
-        };
-        let here = RealiseArgs {
-            target: Vec::new(),
-            build_platform: None,
-            ..self.args.clone()
-        };
-        self.root_with(manifest, name, &here, &no_script)
-    }
-
-    /// The same for one that a script may have to build, and that builders use:
-    /// it is of their platform.
-    pub fn built_root(
-        &self,
-        manifest: &Manifest,
-        name: &str,
-    ) -> Result<std::path::PathBuf, BuildError> {
-        let find_sandbox = |platform| self.sandbox_for(manifest, platform);
-        let there = RealiseArgs {
-            target: self.args.build_platform.into_iter().collect(),
-            ..self.args.clone()
-        };
-        self.root_with(manifest, name, &there, &find_sandbox)
-    }
-
-    fn root_with(
-        &self,
-        manifest: &Manifest,
-        name: &str,
-        args: &RealiseArgs,
-        find_sandbox: &FindSandbox<'_>,
-    ) -> Result<std::path::PathBuf, BuildError> {
-        let evaluation = self
-            .context
-            .evaluate_names(manifest, &[name.to_owned()], args)
-            .map_err(|error| machine_error(&error))?;
-        let roots: Vec<_> = evaluation.roots.iter().map(|it| it.derivation).collect();
-        let report = self
-            .run(
-                manifest,
-                &evaluation.graph,
-                &roots,
-                find_sandbox,
-                &Inner(&self.listeners),
-            )
-            .map_err(|error| machine_error(&error))?;
-        let tree = report.roots.iter().flatten().find_map(|(_, outputs)| {
-            let (_, tree) = outputs.first()?;
-            Some(*tree)
-        });
-        let Some(tree) = tree else {
-            return Err(BuildError::new(
-                FailureClass::Machine,
-                format!("`{name}` has no output"),
-            ));
-        };
-        let checkout = self.store.checkout(&tree);
-        let checkout =
-            checkout.map_err(|error| BuildError::new(FailureClass::Machine, error.to_string()))?;
-        let path = checkout.path().to_owned();
-        let mut roots = self.roots.lock().unwrap_or_else(|e| e.into_inner());
-        roots.push(checkout);
-        Ok(path)
-    }
-}
-
-/// Hears of realising within a command's own realising: what is built counts,
-/// where it starts and ends is nobody's business.
-struct Inner<'l>(&'l dyn Listener);
-
-impl Listener for Inner<'_> {
-    fn event(&self, event: &Event) {
-        let frames = matches!(
-            event,
-            Event::Start { .. } | Event::End { .. } | Event::Reused { .. }
-        );
-        if !frames {
-            self.0.event(event);
-        }
-    }
-}
-
-/// The machine's own bubblewrap, or why it cannot be used.
-pub fn host_sandbox(user: Option<HostUser>) -> Result<Sandboxing, String> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let Some(bwrap) = Bwrap::in_path(&path) else {
-        return Err("this machine has no bubblewrap".to_owned());
-    };
-    Sandboxing::try_out(bwrap, user).map_err(|lack| lack.to_string())
 }
 
 /// How this machine fetches for a store.
