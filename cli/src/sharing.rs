@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use kiln_derivations::graph::{DerivationId, Graph};
 use kiln_derivations::manifest::{Manifest, Settings, Sharing};
-use kiln_derivations::realise::caches::{Cache, hints};
+use kiln_derivations::realise::caches::Cache;
+use kiln_derivations::realise::caches::hints::{self, Subjects};
 use kiln_store::cache::access::Access;
 use kiln_store::cache::backend::Backend;
 use kiln_store::cache::open::open;
@@ -111,16 +112,22 @@ fn backend(url: &str, access: &Access) -> Result<Box<dyn Backend>, CliError> {
 }
 
 /// What hints for `roots` are found by.
-pub fn subjects(manifest: &Manifest, graph: &Graph, roots: &[DerivationId]) -> Vec<Digest> {
-    let mut subjects = hints::sketches(graph, roots);
-    for root in roots {
+pub fn subjects(manifest: &Manifest, graph: &Graph, roots: &[DerivationId]) -> Subjects {
+    let project = &manifest.flake.name.value;
+    let label = |root: &DerivationId| {
         let derivation = graph.get(*root);
-        let project = &manifest.flake.name.value;
-        subjects.push(hints::label(project, &derivation.name, derivation.target));
+        hints::label(project, &derivation.name, derivation.target)
+    };
+    Subjects {
+        sketches: distinct(hints::sketches(graph, roots)),
+        labels: distinct(roots.iter().map(label).collect()),
     }
-    subjects.sort();
-    subjects.dedup();
-    subjects
+}
+
+fn distinct(mut digests: Vec<Digest>) -> Vec<Digest> {
+    digests.sort();
+    digests.dedup();
+    digests
 }
 
 /// The file of the user's key: the one that is named, else the usual one.

@@ -7,6 +7,8 @@
 //! without cargo-fuzz. A new target is a line in [`TARGETS`], a file in
 //! `fuzz_targets/` and some in `seeds/`.
 
+mod answers;
+
 use std::io::{self, Read};
 use std::path::PathBuf;
 
@@ -33,23 +35,30 @@ use kiln_store::tree::{Directory, Entry, Name, Node};
 use kiln_store::trust::key::SecretKey;
 use kiln_store::trust::statement::{Statement, Statements};
 
+pub use answers::{answer, bucket, hint, login, registry};
+
 /// Gives bytes to one parser.
 pub type Target = fn(&[u8]);
 
 /// All of them by name.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 21] = [
+    ("answer", answer),
     ("ar", ar_archive),
+    ("bucket", bucket),
     ("cache", cache),
     ("deb", deb),
     ("directory", directory),
     ("elf", elf),
     ("explain", explain),
+    ("hint", hint),
     ("index", index),
     ("keyfile", keyfile),
     ("lock", lock),
+    ("login", login),
     ("manifest", manifest),
     ("meta", meta),
     ("realisation", realisation),
+    ("registry", registry),
     ("relation", relation),
     ("signed", signed),
     ("statement", statement),

@@ -96,7 +96,7 @@ impl Sharer<'_> {
             store: self.workshop.store(),
             cache,
             key: self.key,
-            subjects: &sharing::subjects(manifest, graph, &roots),
+            subjects: &sharing::subjects(manifest, graph, &roots).all(),
             project: &recipes::project(&manifest.flake.name.value),
             sources: self.sources,
             watch: &Watching(self.context),

@@ -34,7 +34,7 @@ use kiln_store::realisation::OutputMap;
 use crate::derivation::resolve::{
     Keys, Lineage, RecipeInput, RecipeKeys, ResolvedInput, keys, pinned_seed, recipe_keys,
 };
-use crate::derivation::{Derivation, Input};
+use crate::derivation::{Builder, Derivation, Input, OUT};
 use crate::graph::{DerivationId, Graph};
 
 /// A question about others' claims.
@@ -86,7 +86,9 @@ pub enum State {
     Unresolved,
     /// Realised earlier.
     Known(Keys, OutputMap),
-    /// Realised by others. The action key is one of theirs.
+    /// Realised by others. The action key is one of theirs. So are files of this
+    /// machine that something is built from: their digests are known before they
+    /// are in any store.
     Claimed(Keys, OutputMap),
     /// Known or claimed, and its bytes have to be pulled.
     Absent(Keys, OutputMap),
@@ -254,6 +256,9 @@ impl<'g> Plan<'g> {
                 self.lineages[id.index()] = Some(keys.lineage);
                 if let Some(outputs) = oracle.outputs(&keys.action)? {
                     self.states[id.index()] = State::Known(keys, outputs);
+                } else if let Some(tree) = self.here(id).filter(|_| self.asks_others) {
+                    let outputs = vec![(OUT.to_owned(), tree)];
+                    self.states[id.index()] = State::Claimed(keys, outputs);
                 }
             }
         }
@@ -428,7 +433,8 @@ impl<'g> Plan<'g> {
                 continue;
             }
             let claimed = matches!(self.state(id), State::Claimed(..));
-            if claimed || self.others_have(oracle, id, &keys, &outputs)? {
+            let here = self.here(id).is_some();
+            if !here && (claimed || self.others_have(oracle, id, &keys, &outputs)?) {
                 self.states[id.index()] = State::Absent(keys, outputs);
                 continue;
             }
@@ -438,6 +444,15 @@ impl<'g> Plan<'g> {
             }
         }
         Ok(())
+    }
+
+    /// The digest of files of this machine that something is built from: nobody
+    /// needs to be asked about them, and reading them is less work than a pull.
+    fn here(&self, id: DerivationId) -> Option<TreeId> {
+        match &self.graph.get(id).builder {
+            Builder::Local(local) if !self.roots.contains(&id) => Some(local.tree),
+            _ => None,
+        }
     }
 
     /// Whether others claim just these outputs, and did not fail to give them.

@@ -36,6 +36,8 @@ pub mod credentials;
 pub mod description;
 pub mod directory;
 pub mod error;
+#[doc(hidden)]
+pub mod foreign;
 pub mod hint;
 pub mod http;
 pub mod id;

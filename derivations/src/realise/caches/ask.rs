@@ -1,6 +1,8 @@
 //! Asking for claims: first this store, then hints, then one by one; each answer
 //! is judged, and nothing is asked that was answered.
 
+use std::collections::HashSet;
+
 use kiln_store::cache::backend::Kind;
 use kiln_store::cache::claims::{self, ClaimError};
 use kiln_store::cache::hint;
@@ -11,7 +13,7 @@ use kiln_store::trust::key::PublicKey;
 use kiln_store::trust::policy::{Counted, Judgement};
 use kiln_store::trust::statement::{Statement, StatementError};
 
-use super::hints::Claims;
+use super::hints::{Claims, Subjects};
 use super::parallel;
 use super::why::Refused;
 use super::{Asked, Cache, Caches, Claim};
@@ -137,8 +139,7 @@ fn load<'c>(caches: &'c Caches<'_>) -> Result<&'c Claims, BuildError> {
     let mut next = keys;
     // Who follows a key is asked too, once that is known.
     while !next.is_empty() {
-        let found = ask_keys(caches, &next)?;
-        for claim in found {
+        for claim in ask_keys(caches, &next)? {
             hints
                 .entry(claim.realisation.recipe)
                 .or_default()
@@ -156,9 +157,9 @@ fn load<'c>(caches: &'c Caches<'_>) -> Result<&'c Claims, BuildError> {
 
 /// What one request is about.
 #[derive(Clone, Copy)]
-enum About {
+enum About<'c> {
     Statement,
-    Hint(usize),
+    Hint(&'c Digest),
 }
 
 enum Said {
@@ -167,11 +168,46 @@ enum Said {
     Nothing,
 }
 
-/// Statements and hints of keys, all requested at one time.
+/// What keys say of themselves, and what their hints say: those for sketches, and
+/// those for labels of keys that have none for some sketch.
 fn ask_keys(caches: &Caches<'_>, keys: &[PublicKey]) -> Result<Vec<SignedRealisation>, BuildError> {
-    let about: Vec<About> = std::iter::once(About::Statement)
-        .chain((0..caches.subjects.len()).map(About::Hint))
-        .collect();
+    let Subjects { sketches, labels } = &caches.subjects;
+    let about = std::iter::once(About::Statement).chain(sketches.iter().map(About::Hint));
+    let (mut found, mut news) = (Vec::new(), Vec::new());
+    let mut told = HashSet::new();
+    for ((cache, key, about), said) in ask_about(caches, keys, &about.collect::<Vec<_>>()) {
+        match (about, said) {
+            (About::Hint(sketch), Said::Hint(claims)) if !claims.is_empty() => {
+                told.insert((key, sketch));
+                found.extend(claims);
+            }
+            (_, Said::Statement(Some(statement))) => news.push((cache, statement)),
+            _ => {}
+        }
+    }
+    learn(caches, news)?;
+    let lacks = |key: &&PublicKey| {
+        sketches.is_empty() || sketches.iter().any(|it| !told.contains(&(**key, it)))
+    };
+    let lacking: Vec<PublicKey> = keys.iter().filter(lacks).copied().collect();
+    let about: Vec<About<'_>> = labels.iter().map(About::Hint).collect();
+    for (_, said) in ask_about(caches, &lacking, &about) {
+        if let Said::Hint(claims) = said {
+            found.extend(claims);
+        }
+    }
+    Ok(found)
+}
+
+/// A request to a cache, about a key.
+type Request<'c> = (&'c Cache, PublicKey, About<'c>);
+
+/// Asks every cache about each of `keys`, all at one time.
+fn ask_about<'c>(
+    caches: &'c Caches<'_>,
+    keys: &[PublicKey],
+    about: &[About<'c>],
+) -> Vec<(Request<'c>, Said)> {
     let mut requests = Vec::new();
     for cache in caches.alive() {
         for key in keys {
@@ -181,20 +217,10 @@ fn ask_keys(caches: &Caches<'_>, keys: &[PublicKey]) -> Result<Vec<SignedRealisa
     let said = parallel::map(&requests, |(cache, key, about)| {
         ask_key(caches, cache, key, *about)
     });
-    let mut found = Vec::new();
-    let mut news = Vec::new();
-    for ((cache, ..), said) in requests.iter().zip(said) {
-        match said {
-            Said::Hint(claims) => found.extend(claims),
-            Said::Statement(Some(statement)) => news.push((*cache, statement)),
-            Said::Statement(None) | Said::Nothing => {}
-        }
-    }
-    learn(caches, news)?;
-    Ok(found)
+    requests.into_iter().zip(said).collect()
 }
 
-fn ask_key(caches: &Caches<'_>, cache: &Cache, key: &PublicKey, about: About) -> Said {
+fn ask_key(caches: &Caches<'_>, cache: &Cache, key: &PublicKey, about: About<'_>) -> Said {
     if !cache.is_alive() {
         return Said::Nothing;
     }
@@ -207,7 +233,7 @@ fn ask_key(caches: &Caches<'_>, cache: &Cache, key: &PublicKey, about: About) ->
                 Said::Nothing
             }
         },
-        About::Hint(at) => match hint::read(backend, &caches.subjects[at], key) {
+        About::Hint(subject) => match hint::read(backend, subject, key) {
             Ok(claims) => Said::Hint(claims),
             Err(error) => {
                 refuse(caches, cache, error.into());

@@ -18,6 +18,36 @@ use crate::graph::{DerivationId, Graph};
 /// The `derive_key` context of labels.
 const LABEL_CONTEXT: &str = "kiln 2026-11 hint label v1";
 
+/// What hints are looked for by.
+///
+/// A sketch's hint tells all that a label's does and more, and both are as large
+/// as the graph is. So labels are asked for only of keys whose hints the sketches
+/// do not lead to: a round trip more then, and half the bytes otherwise.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Subjects {
+    /// Asked for first.
+    pub sketches: Vec<Digest>,
+    /// Asked for only where sketches lead to nothing.
+    pub labels: Vec<Digest>,
+}
+
+impl Subjects {
+    /// All of them: what a share writes hints for.
+    pub fn all(&self) -> Vec<Digest> {
+        [&self.sketches[..], &self.labels].concat()
+    }
+}
+
+impl From<Vec<Digest>> for Subjects {
+    /// Nobody says which is which: all are asked for at one time.
+    fn from(sketches: Vec<Digest>) -> Self {
+        Self {
+            sketches,
+            labels: Vec::new(),
+        }
+    }
+}
+
 /// Claims by recipe, neither checked nor believed.
 pub type Claims = HashMap<RecipeKey, Vec<SignedRealisation>>;
 

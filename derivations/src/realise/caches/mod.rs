@@ -27,7 +27,7 @@ use kiln_store::cache::pull;
 use kiln_store::cache::remembered::Remembered;
 use kiln_store::cache::watch::Watch;
 use kiln_store::error::StoreError;
-use kiln_store::hash::{Digest, TreeId};
+use kiln_store::hash::TreeId;
 use kiln_store::lease::Lease;
 use kiln_store::realisation::SignedRealisation;
 use kiln_store::store::Store;
@@ -80,7 +80,7 @@ pub struct Caches<'c> {
     policy: &'c Policy,
     caches: &'c [Cache],
     /// What hints are looked for by.
-    subjects: Vec<Digest>,
+    subjects: hints::Subjects,
     listener: &'c dyn Listener,
     cancel: &'c Cancel,
     statements: Mutex<Statements>,
@@ -98,14 +98,14 @@ impl<'c> Caches<'c> {
         store: &'c Store,
         policy: &'c Policy,
         caches: &'c [Cache],
-        subjects: Vec<Digest>,
+        subjects: impl Into<hints::Subjects>,
         (listener, cancel): (&'c dyn Listener, &'c Cancel),
     ) -> Result<Self, BuildError> {
         Ok(Self {
             store,
             policy,
             caches,
-            subjects,
+            subjects: subjects.into(),
             listener,
             cancel,
             statements: Mutex::new(store.statements().map_err(store_error)?),

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use kiln_store::hash::Digest;
 
 use super::*;
-use crate::derivation::{Builder, Input, Local, LocalOrigin, OUT, Role};
+use crate::derivation::{Builder, Fetch, Input, Local, LocalOrigin, OUT, Role, Unpack};
 
 /// Knows what it is told, and remembers it.
 #[derive(Default)]
@@ -61,9 +61,12 @@ fn step(name: &str, source: &str, inputs: &[DerivationId]) -> Derivation {
         description: String::new(),
         target: None,
         executed_on: None,
-        builder: Builder::Local(Local {
-            tree: tree(source),
-            origin: LocalOrigin::Files(Vec::new()),
+        builder: Builder::Fetch(Fetch {
+            urls: Vec::new(),
+            first_seen: String::new(),
+            hash: source.to_owned(),
+            size_bytes: 0,
+            unpack: Unpack::Git,
         }),
         inputs: inputs.iter().map(input).collect(),
         outputs: vec![OUT.to_owned()],
@@ -277,6 +280,31 @@ fn what_others_cannot_give_is_built_from_what_they_can() {
         ready(&mut plan, &graph, &world),
         ["pull seed", "pull source"]
     );
+}
+
+#[test]
+fn nobody_is_asked_about_files_that_are_here() {
+    let mut graph = Graph::default();
+    let files = graph.add(Derivation {
+        builder: Builder::Local(Local {
+            tree: tree("files"),
+            origin: LocalOrigin::Files(Vec::new()),
+        }),
+        ..step("files", "", &[])
+    });
+    let image = graph.add(step("image", "pack", &[files]));
+    let world = World {
+        claims: Some(BTreeMap::new()),
+        ..World::default()
+    };
+    let mut plan = Plan::new(&graph, &[image], true);
+    // What is built from them is asked about at once, and reads them here.
+    assert_eq!(ready(&mut plan, &graph, &world), ["build files"]);
+    assert_eq!(*world.asked.borrow(), ["image"]);
+    // Whoever wants the files themselves may have them from others.
+    let mut plan = Plan::new(&graph, &[files], true);
+    assert_eq!(ready(&mut plan, &graph, &world), ["build files"]);
+    assert_eq!(*world.asked.borrow(), ["image", "files"]);
 }
 
 #[test]

@@ -139,7 +139,10 @@ fn section(
     Ok(section.map(|section| (path, section)))
 }
 
-fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, Profile>, CredentialsError> {
+pub(in crate::cache) fn parse(
+    path: &Path,
+    text: &str,
+) -> Result<BTreeMap<String, Profile>, CredentialsError> {
     let mut sections: BTreeMap<String, Profile> = BTreeMap::new();
     let mut current: Option<String> = None;
     for (at, line) in text.lines().enumerate() {

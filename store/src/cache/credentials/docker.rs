@@ -35,7 +35,7 @@ struct Auth {
 
 /// The login for the registry at `authority`. An entry with no password is one
 /// that a helper keeps.
-pub(super) fn find(
+pub(in crate::cache) fn find(
     path: &Path,
     text: &str,
     authority: &Url,

@@ -9,9 +9,9 @@
 //! helpers and processes are refused by name. No secret is in an error, nor in
 //! what `Debug` prints.
 
-mod aws;
-mod docker;
-mod netrc;
+pub(super) mod aws;
+pub(super) mod docker;
+pub(super) mod netrc;
 
 use std::collections::BTreeMap;
 use std::fmt;

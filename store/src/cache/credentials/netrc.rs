@@ -4,7 +4,7 @@ use super::{Login, Secret};
 
 /// The login for `host`: of the first `machine` of that name, or of `default`,
 /// whichever comes first. The error says what is wrong without quoting it.
-pub(super) fn find(text: &str, host: &str) -> Result<Option<Login>, String> {
+pub(in crate::cache) fn find(text: &str, host: &str) -> Result<Option<Login>, String> {
     let mut words = words(text)?.into_iter();
     let mut found: Option<Entry> = None;
     while let Some(word) = words.next() {

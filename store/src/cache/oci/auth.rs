@@ -110,8 +110,7 @@ impl Authority {
             }
         })?;
         let none = || Kind::Protocol(format!("{place} gives no token"));
-        let token: Token = serde_json::from_slice(&bytes).map_err(|_| none())?;
-        token.token.or(token.access_token).ok_or_else(none)
+        token(&bytes).ok_or_else(none)
     }
 }
 
@@ -150,6 +149,12 @@ impl Signer for Authority {
     }
 }
 
+/// The token that such a server gives.
+pub(in crate::cache) fn token(bytes: &[u8]) -> Option<String> {
+    let token: Token = serde_json::from_slice(bytes).ok()?;
+    token.token.or(token.access_token)
+}
+
 fn at_token_server(kind: Kind, place: &str) -> Kind {
     match kind {
         Kind::Denied(why) => Kind::Denied(format!(
@@ -161,7 +166,7 @@ fn at_token_server(kind: Kind, place: &str) -> Kind {
 }
 
 /// `Bearer realm="…",service="…"`: the scheme and its values.
-fn challenge(text: &str) -> Option<(String, Vec<(String, String)>)> {
+pub(in crate::cache) fn challenge(text: &str) -> Option<(String, Vec<(String, String)>)> {
     let (scheme, mut rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
     let mut values = Vec::new();
     loop {

@@ -22,17 +22,17 @@ const CREATED: &str = "org.opencontainers.image.created";
 
 /// A blob.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Descriptor {
+pub(in crate::cache) struct Descriptor {
     #[serde(rename = "mediaType")]
     media_type: String,
-    pub(super) digest: String,
-    pub(super) size: u64,
+    pub(in crate::cache) digest: String,
+    pub(in crate::cache) size: u64,
 }
 
 /// A manifest, as far as it matters.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Manifest {
+pub(in crate::cache) struct Manifest {
     schema_version: u32,
     media_type: String,
     #[serde(default)]
@@ -88,11 +88,11 @@ impl Manifest {
         }
     }
 
-    pub(super) fn write(&self) -> Vec<u8> {
+    pub(in crate::cache) fn write(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("texts and numbers are JSON")
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(in crate::cache) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let manifest: Self = serde_json::from_slice(bytes).map_err(|_| foreign())?;
         let is_one = manifest.media_type == MEDIA_TYPE && manifest.layers.len() == 1;
         let is_sound = manifest.layers.iter().all(Descriptor::is_sound);
@@ -103,14 +103,14 @@ impl Manifest {
     }
 
     /// The blob, if this is the manifest of `name`.
-    pub(super) fn file(mut self, name: &Name) -> Result<Descriptor, String> {
+    pub(in crate::cache) fn file(mut self, name: &Name) -> Result<Descriptor, String> {
         let is_its = self.annotations.get(TITLE).map(String::as_str) == Some(name.as_str());
         let file = self.layers.pop().filter(|_| is_its);
         file.ok_or_else(foreign)
     }
 
     /// What it is in a listing.
-    pub(super) fn listed(&self) -> Option<Listed> {
+    pub(in crate::cache) fn listed(&self) -> Option<Listed> {
         let created = self.annotations.get(CREATED)?;
         Some(Listed {
             name: Name::new(self.annotations.get(TITLE)?.as_str()).ok()?,

@@ -21,10 +21,10 @@
 //! - `auth`: basic and token authentication.
 //! - `registry`: blobs and manifests over HTTP.
 
-mod auth;
-mod manifest;
+pub(super) mod auth;
+pub(super) mod manifest;
 mod place;
-mod registry;
+pub(super) mod registry;
 mod tag;
 
 use std::collections::HashMap;

@@ -121,7 +121,7 @@ impl Registry {
             let question = Question::new(Method::GET, url.clone());
             let page = self.ask(&question, |answer| match answer.status().as_u16() {
                 200 => {
-                    let next = next_page(&answer, &url)?;
+                    let next = next_page(text(&answer, header::LINK), &url)?;
                     Ok(Some((next, whole(answer, TAGS_BYTES)?)))
                 }
                 // A repository that nobody has written to.
@@ -134,9 +134,7 @@ impl Registry {
             let Some((next, bytes)) = page else {
                 return Ok(tags);
             };
-            let page: Tags = serde_json::from_slice(&bytes)
-                .map_err(|_| Kind::Protocol("no list of tags".to_owned()))?;
-            tags.extend(page.tags.unwrap_or_default());
+            tags.extend(page_of_tags(&bytes)?);
             match next {
                 None => return Ok(tags),
                 Some(next) if next == url => {
@@ -260,8 +258,8 @@ fn refusal(answer: Answer) -> Kind {
 }
 
 /// `Link: </v2/…?last=…>; rel="next"`, on the same server.
-fn next_page(answer: &Answer, here: &Url) -> Result<Option<Url>, Kind> {
-    let Some(link) = text(answer, header::LINK).filter(|link| link.contains("next")) else {
+pub(in crate::cache) fn next_page(link: Option<&str>, here: &Url) -> Result<Option<Url>, Kind> {
+    let Some(link) = link.filter(|link| link.contains("next")) else {
         return Ok(None);
     };
     let to = link
@@ -272,6 +270,13 @@ fn next_page(answer: &Answer, here: &Url) -> Result<Option<Url>, Kind> {
     let to = to.filter(|to| to.origin() == here.origin());
     let bad = || Kind::Protocol("a link to the next page that leads nowhere".to_owned());
     to.map(Some).ok_or_else(bad)
+}
+
+/// A page of tags.
+pub(in crate::cache) fn page_of_tags(bytes: &[u8]) -> Result<Vec<String>, Kind> {
+    let page: Tags =
+        serde_json::from_slice(bytes).map_err(|_| Kind::Protocol("no list of tags".to_owned()))?;
+    Ok(page.tags.unwrap_or_default())
 }
 
 fn digest_of(bytes: &[u8]) -> String {

@@ -8,18 +8,18 @@ use quick_xml::events::Event;
 
 /// A file of a listing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct File {
-    pub(super) key: String,
-    pub(super) size_bytes: u64,
-    pub(super) modified: SystemTime,
+pub(in crate::cache) struct File {
+    pub(in crate::cache) key: String,
+    pub(in crate::cache) size_bytes: u64,
+    pub(in crate::cache) modified: SystemTime,
 }
 
 /// A page of a listing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Page {
-    pub(super) files: Vec<File>,
+pub(in crate::cache) struct Page {
+    pub(in crate::cache) files: Vec<File>,
     /// What to ask for next.
-    pub(super) next: Option<String>,
+    pub(in crate::cache) next: Option<String>,
 }
 
 #[derive(Default)]
@@ -31,7 +31,7 @@ struct Entry {
 
 impl Page {
     /// Reads a `ListBucketResult`.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(in crate::cache) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let mut page = Self {
             files: Vec::new(),
             next: None,
@@ -79,7 +79,7 @@ impl Entry {
 }
 
 /// The code in an `Error`, if it is one.
-pub(super) fn error_code(bytes: &[u8]) -> Option<String> {
+pub(in crate::cache) fn error_code(bytes: &[u8]) -> Option<String> {
     let mut code = None;
     let _ = walk(bytes, &mut |path, text| {
         if let ["Error", "Code"] = path {

@@ -8,7 +8,7 @@
 //! - `sign`: who asks.
 //! - `listing`: what servers answer in XML. Pure.
 
-mod listing;
+pub(super) mod listing;
 mod place;
 mod sign;
 
@@ -154,7 +154,7 @@ impl Backend for S3 {
 
 /// S3 says why in a document; only its code is shown, since the rest may quote
 /// the request.
-fn refusal(answer: Answer) -> Kind {
+pub(super) fn refusal(answer: Answer) -> Kind {
     let kind = by_status(&answer);
     let region = text(
         &answer,

@@ -53,7 +53,7 @@ pub(super) fn is_passing(answer: &Answer) -> bool {
 }
 
 /// How long the server wants to be left alone, from `now` on.
-pub(super) fn retry_after(answer: &Answer, now: SystemTime) -> Option<Duration> {
+pub(in crate::cache) fn retry_after(answer: &Answer, now: SystemTime) -> Option<Duration> {
     let value = text(answer, header::RETRY_AFTER)?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));

@@ -33,35 +33,20 @@ pub(super) struct Target {
 
 /// Opens a file or a part of it. `None` if there is none.
 pub(super) fn open(target: Target, range: Option<ByteRange>) -> Result<Option<Body>, Kind> {
-    let start = range.map_or(0, |range| range.start);
-    let asked_end = range.map(|range| range.start.saturating_add(range.length));
-    if asked_end == Some(start) {
-        return Err(Kind::Refused("a part of no bytes".to_owned()));
-    }
-    let speed = Speed::new(target.client.patience());
-    let mut download = Download {
-        target,
-        position: start,
-        asked_end,
-        end: None,
-        total: None,
-        validator: None,
-        stream: None,
-        is_begun: false,
-        speed,
-        tries: Tries::default(),
-        gained: 0,
-    };
-    if i64::try_from(start).is_err() {
-        return Err(download.beyond(None));
-    }
-    if !download.connect()? {
-        return Ok(None);
-    }
-    Ok(Some(Body {
-        length: download.end.map(|end| end - start),
-        content: Box::new(download),
-    }))
+    let mut download = Download::new(target, range)?;
+    let is_there = download.connect()?;
+    Ok(is_there.then(|| download.body()))
+}
+
+/// The same, if `answer` is what the server says to the first question.
+pub(super) fn answered(
+    target: Target,
+    range: Option<ByteRange>,
+    answer: Answer,
+) -> Result<Option<Body>, Kind> {
+    let mut download = Download::new(target, range)?;
+    let is_there = download.begin(answer)?;
+    Ok(is_there.then(|| download.body()))
 }
 
 struct Download {
@@ -97,6 +82,41 @@ struct Stream {
 type ContentRange = (u64, u64, Option<u64>);
 
 impl Download {
+    /// Nothing is asked yet.
+    fn new(target: Target, range: Option<ByteRange>) -> Result<Self, Kind> {
+        let start = range.map_or(0, |range| range.start);
+        let asked_end = range.map(|range| range.start.saturating_add(range.length));
+        if asked_end == Some(start) {
+            return Err(Kind::Refused("a part of no bytes".to_owned()));
+        }
+        let speed = Speed::new(target.client.patience());
+        let download = Self {
+            target,
+            position: start,
+            asked_end,
+            end: None,
+            total: None,
+            validator: None,
+            stream: None,
+            is_begun: false,
+            speed,
+            tries: Tries::default(),
+            gained: 0,
+        };
+        match i64::try_from(start) {
+            Ok(_) => Ok(download),
+            Err(_) => Err(download.beyond(None)),
+        }
+    }
+
+    /// What is to come, once there was an answer.
+    fn body(self) -> Body {
+        Body {
+            length: self.end.map(|end| end - self.position),
+            content: Box::new(self),
+        }
+    }
+
     /// Asks for what is missing. False if there is no such file.
     fn connect(&mut self) -> Result<bool, Kind> {
         let question = self.question()?;

@@ -39,15 +39,28 @@ impl Site {
         name: &str,
         range: Option<ByteRange>,
     ) -> Result<Option<Body>, Kind> {
-        let target = Target {
+        download::open(self.target(url, name), range)
+    }
+
+    fn target(&self, url: Url, name: &str) -> Target {
+        Target {
             client: self.client.clone(),
             signer: self.signer.clone(),
             url,
             place: self.place.clone(),
             name: name.to_owned(),
             refusal: self.refusal,
-        };
-        download::open(target, range)
+        }
+    }
+
+    /// The same, if `answer` is what the server says.
+    pub(in crate::cache) fn answered(
+        &self,
+        url: Url,
+        range: Option<ByteRange>,
+        answer: Answer,
+    ) -> Result<Option<Body>, Kind> {
+        download::answered(self.target(url, "made-up"), range, answer)
     }
 
     /// The size of a file.
