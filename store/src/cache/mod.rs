@@ -12,7 +12,7 @@
 //!
 //! What is done with it: [`push`] sends what a cache lacks, [`pull`] fetches what
 //! the store lacks, [`check`] looks whether a cache is whole, [`sweep`] removes
-//! what nothing uses. [`remembered`] keeps indexes on this machine, [`watch`] is
+//! what nothing uses, [`serve`] serves a directory. [`remembered`] keeps indexes on this machine, [`watch`] is
 //! told how it goes on.
 //!
 //! A cache is storage, not authority: nothing here trusts a byte of it. It holds
@@ -44,6 +44,7 @@ pub mod pull;
 pub mod push;
 pub mod remembered;
 pub mod s3;
+pub mod serve;
 pub mod small;
 pub mod sweep;
 pub mod watch;
