@@ -12,7 +12,8 @@
 //!
 //! What is done with it: [`push`] sends what a cache lacks, [`pull`] fetches what
 //! the store lacks, [`check`] looks whether a cache is whole, [`sweep`] removes
-//! what nothing uses, [`serve`] serves a directory. [`remembered`] keeps indexes on this machine, [`watch`] is
+//! what nothing uses, [`init`] makes a new one, [`survey`] counts what it has,
+//! [`serve`] serves a directory. [`version`] says in which form it is. [`remembered`] keeps indexes on this machine, [`watch`] is
 //! told how it goes on.
 //!
 //! A cache is storage, not authority: nothing here trusts a byte of it. It holds
@@ -34,6 +35,7 @@ pub mod hint;
 pub mod http;
 pub mod id;
 pub mod index;
+pub mod init;
 pub mod memory;
 pub mod name;
 pub mod oci;
@@ -46,7 +48,9 @@ pub mod remembered;
 pub mod s3;
 pub mod serve;
 pub mod small;
+pub mod survey;
 pub mod sweep;
+pub mod version;
 pub mod watch;
 
 mod frame;
