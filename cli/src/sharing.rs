@@ -9,7 +9,7 @@ use kiln_derivations::manifest::{Manifest, Settings, Sharing};
 use kiln_derivations::realise::caches::{Cache, hints};
 use kiln_store::cache::access::Access;
 use kiln_store::cache::backend::Backend;
-use kiln_store::cache::open::open;
+use kiln_store::cache::open::{self, OpenError};
 use kiln_store::hash::Digest;
 use kiln_store::store::Store;
 use kiln_store::trust::key::SecretKey;
@@ -69,10 +69,7 @@ pub fn caches(sharing: &Sharing, store: &Store) -> Result<Vec<Cache>, CliError> 
 /// that counts.
 pub fn cache(sharing: &Sharing, text: Option<&str>, store: &Store) -> Result<Cache, CliError> {
     let (name, url) = match (text, sharing.caches.as_slice()) {
-        (Some(text), caches) => match caches.iter().find(|cache| cache.name == text) {
-            Some(cache) => (text, cache.url.as_str()),
-            None => (text, text),
-        },
+        (Some(text), _) => (text, url_of(sharing, text).unwrap_or(text)),
         (None, [only]) => (only.name.as_str(), only.url.as_str()),
         (None, []) => {
             return Err(
@@ -89,6 +86,49 @@ pub fn cache(sharing: &Sharing, text: Option<&str>, store: &Store) -> Result<Cac
     named(name, backend(url, &Access::of_environment())?, store)
 }
 
+/// The URL of the cache that is called `name`, if one is.
+pub fn url_of<'s>(sharing: &'s Sharing, name: &str) -> Option<&'s str> {
+    let mut caches = sharing.caches.iter();
+    let named = caches.find(|cache| cache.name == name)?;
+    Some(&named.url)
+}
+
+/// What is at `text`, a name or a URL, alone: without a store, and without the
+/// caches that are named. A path may be relative, and need not be there.
+pub fn place(sharing: &Sharing, text: &str) -> Result<Place, CliError> {
+    let named = url_of(sharing, text);
+    let url = match named {
+        Some(url) => url.to_owned(),
+        None if text.contains("://") || text.starts_with("file:") => text.to_owned(),
+        None => absolute(text)?,
+    };
+    let failed = |error: OpenError| CliError::usage(error.to_string());
+    Ok(Place {
+        is_named: named.is_some(),
+        directory: open::directory(&url).map_err(failed)?,
+        backend: open::open(&url, &Access::of_environment()).map_err(failed)?,
+        url,
+    })
+}
+
+/// Where a cache is, or may be.
+pub struct Place {
+    /// Whether the manifest or the configuration has a name for it.
+    pub is_named: bool,
+    /// As it would be written there.
+    pub url: String,
+    /// The directory that it is, if it is one.
+    pub directory: Option<PathBuf>,
+    /// How it is reached.
+    pub backend: Box<dyn Backend>,
+}
+
+fn absolute(path: &str) -> Result<String, CliError> {
+    let absolute = std::path::absolute(path);
+    let absolute = absolute.map_err(|error| CliError::usage(format!("{path}: {error}")))?;
+    Ok(absolute.display().to_string())
+}
+
 fn named(name: &str, backend: Box<dyn Backend>, store: &Store) -> Result<Cache, CliError> {
     // A URL is shown as its server is, without what only its user should know.
     let name = match name.contains(':') || name.starts_with('/') {
@@ -101,13 +141,10 @@ fn named(name: &str, backend: Box<dyn Backend>, store: &Store) -> Result<Cache, 
 fn backend(url: &str, access: &Access) -> Result<Box<dyn Backend>, CliError> {
     let url = match Path::new(url).is_dir() && !url.starts_with('/') {
         // A directory as shells write it.
-        true => std::path::absolute(url)
-            .map_err(|error| CliError::usage(format!("{url}: {error}")))?
-            .display()
-            .to_string(),
+        true => absolute(url)?,
         false => url.to_owned(),
     };
-    open(&url, access).map_err(|error| CliError::usage(error.to_string()))
+    open::open(&url, access).map_err(|error| CliError::usage(error.to_string()))
 }
 
 /// What hints for `roots` are found by.

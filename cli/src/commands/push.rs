@@ -3,11 +3,13 @@
 use kiln_derivations::manifest::{Evaluation, Manifest};
 use kiln_derivations::realise::caches::Cache;
 use kiln_derivations::realise::caches::share::{Share, Shared};
+use kiln_store::cache::version;
 use kiln_store::cache::watch::Watch;
 use kiln_store::trust::key::SecretKey;
 use serde::Serialize;
 
 use crate::args::PushArgs;
+use crate::commands::cache::refused;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::progress::bytes;
@@ -91,6 +93,7 @@ impl Sharer<'_> {
                     .with_hint("`kiln build` builds it; only what was built here can be claimed"));
             }
         }
+        version::read(&*cache.backend).map_err(|error| refused(&error))?;
         let share = Share {
             store: self.workshop.store(),
             cache,

@@ -42,6 +42,15 @@ impl OpenError {
     }
 }
 
+/// The directory that `url` means, if it means one.
+pub fn directory(url: &str) -> Result<Option<PathBuf>, OpenError> {
+    match Url::parse(url) {
+        _ if url.starts_with('/') => Ok(Some(PathBuf::from(url))),
+        Ok(parsed) if parsed.scheme() == "file" => path_of(&parsed).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Opens the cache at `url`: `file:` or an absolute path, `http:`, `https:`,
 /// `s3:`, `oci:` (`oci+http:` without TLS). It is not asked anything yet.
 pub fn open(url: &str, access: &Access) -> Result<Box<dyn Backend>, OpenError> {

@@ -155,6 +155,7 @@ fn load<'c>(caches: &'c Caches<'_>) -> Result<&'c Claims, BuildError> {
 /// What one request is about.
 #[derive(Clone, Copy)]
 enum About {
+    Version,
     Statement,
     Hint(usize),
 }
@@ -167,7 +168,8 @@ enum Said {
 
 /// Statements and hints of keys, all requested at one time.
 fn ask_keys(caches: &Caches<'_>, keys: &[PublicKey]) -> Result<Vec<SignedRealisation>, BuildError> {
-    let about: Vec<About> = std::iter::once(About::Statement)
+    let about: Vec<About> = [About::Version, About::Statement]
+        .into_iter()
         .chain((0..caches.subjects.len()).map(About::Hint))
         .collect();
     let mut requests = Vec::new();
@@ -198,6 +200,10 @@ fn ask_key(caches: &Caches<'_>, cache: &Cache, key: &PublicKey, about: About) ->
     }
     let backend = &*cache.backend;
     match about {
+        About::Version => {
+            caches.look_at(cache);
+            Said::Nothing
+        }
         About::Statement => match claims::read_statement(backend, key) {
             Ok(statement) => Said::Statement(statement),
             Err(error) => refuse(caches, cache, error),
