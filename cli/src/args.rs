@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kiln_derivations::derivation::Target;
 use kiln_derivations::verify::{Factor, UnknownFactor};
+use kiln_store::cache::pace::Rate;
 
 /// Reproducible, content-addressed builds of whole Linux systems.
 ///
@@ -149,6 +150,10 @@ pub struct RealiseArgs {
     /// Ask no cache: build everything here
     #[arg(long)]
     pub no_caches: bool,
+    /// Bytes a second to and from all caches together, such as 500k or 2M
+    /// [default: as many as go]
+    #[arg(long, value_name = "RATE")]
+    pub bandwidth: Option<Rate>,
 }
 
 /// Build packages, root file systems or images
@@ -590,6 +595,7 @@ impl Default for RealiseArgs {
             keep_going: false,
             offline: false,
             no_caches: false,
+            bandwidth: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use kiln_derivations::realise::caches::{Cache, hints};
 use kiln_store::cache::access::Access;
 use kiln_store::cache::backend::Backend;
 use kiln_store::cache::open::{self, OpenError};
+use kiln_store::cache::pace::{Pace, Rate};
 use kiln_store::hash::Digest;
 use kiln_store::store::Store;
 use kiln_store::trust::key::SecretKey;
@@ -52,10 +53,20 @@ fn settings() -> Result<Settings, CliError> {
     }
 }
 
+/// How fast bytes go, if `rate` limits that; until Ctrl-C, when they need not
+/// wait any more to be ended.
+pub fn pace(context: &Context, rate: Option<Rate>) -> Pace {
+    match rate {
+        None => Pace::default(),
+        Some(rate) => Pace::at_most(rate, context.cancel.flag()),
+    }
+}
+
 /// Opens every cache that counts. None is asked anything yet. What a cache does
 /// not give can be built, so a dead one is not waited for as a push waits.
-pub fn caches(sharing: &Sharing, store: &Store) -> Result<Vec<Cache>, CliError> {
+pub fn caches(sharing: &Sharing, store: &Store, pace: Pace) -> Result<Vec<Cache>, CliError> {
     let mut access = Access::of_environment();
+    access.pace = pace;
     access.patience.connect = CONNECT;
     access.patience.tries = TRIES;
     let open_one = |cache: &kiln_derivations::manifest::sharing::NamedCache| {
@@ -67,7 +78,12 @@ pub fn caches(sharing: &Sharing, store: &Store) -> Result<Vec<Cache>, CliError> 
 
 /// Opens the cache that `text` names or is the URL of; without it the only one
 /// that counts.
-pub fn cache(sharing: &Sharing, text: Option<&str>, store: &Store) -> Result<Cache, CliError> {
+pub fn cache(
+    sharing: &Sharing,
+    text: Option<&str>,
+    store: &Store,
+    pace: Pace,
+) -> Result<Cache, CliError> {
     let (name, url) = match (text, sharing.caches.as_slice()) {
         (Some(text), _) => (text, url_of(sharing, text).unwrap_or(text)),
         (None, [only]) => (only.name.as_str(), only.url.as_str()),
@@ -83,7 +99,11 @@ pub fn cache(sharing: &Sharing, text: Option<&str>, store: &Store) -> Result<Cac
                 .with_hint(format!("say which with --to: {}", names.join(", "))));
         }
     };
-    named(name, backend(url, &Access::of_environment())?, store)
+    let access = Access {
+        pace,
+        ..Access::of_environment()
+    };
+    named(name, backend(url, &access)?, store)
 }
 
 /// The URL of the cache that is called `name`, if one is.

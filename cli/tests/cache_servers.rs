@@ -42,7 +42,8 @@ fn believe(project: &Project, url: &str) {
     let shown = project.check(&["key", "show"], 0, &[], &[]);
     let key = String::from_utf8(shown.stdout).expect("text");
     let key = key.trim();
-    let config = format!("[cache.here]\nurl = \"{url}\"\n[trust]\nkeys = [{{ key = \"{key}\" }}]\n");
+    let config =
+        format!("[cache.here]\nurl = \"{url}\"\n[trust]\nkeys = [{{ key = \"{key}\" }}]\n");
     project.write("config/config.toml", &config);
 }
 
@@ -78,7 +79,9 @@ impl Serving {
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");
         BufReader::new(stdout).read_line(&mut line).expect("text");
-        let url = line.split_whitespace().find(|word| word.starts_with("http://"));
+        let url = line
+            .split_whitespace()
+            .find(|word| word.starts_with("http://"));
         let url = url.unwrap_or_else(|| panic!("no URL in `{line}`"));
         Self {
             url: url.trim_end_matches(';').to_owned(),
@@ -125,9 +128,17 @@ fn a_directory_becomes_a_cache_once() {
     assert_eq!(file, b"kiln cache 1\n");
     let again = ["is a cache already, of version 1; nothing was changed"];
     project.check(&["cache", "init", &cache], 0, &again, &[]);
-    project.check(&["cache", "init", &format!("file://{cache}")], 0, &again, &[]);
+    project.check(
+        &["cache", "init", &format!("file://{cache}")],
+        0,
+        &again,
+        &[],
+    );
     let document = json(&project, &["cache", "init", &cache], 0);
-    assert_eq!((&document["made"], &document["serves"]), (&false.into(), &true.into()));
+    assert_eq!(
+        (&document["made"], &document["serves"]),
+        (&false.into(), &true.into())
+    );
     assert_eq!(names(&cache), ["kiln-cache"]);
     fs::create_dir(project.path("other")).expect("writable");
     let document = json(&project, &["cache", "init", "other"], 0);
@@ -138,15 +149,30 @@ fn a_directory_becomes_a_cache_once() {
 fn what_cannot_be_a_cache_is_left_as_it_was() {
     let project = Project::new(MANIFEST);
     // Somebody's own files.
-    project.check(&["cache", "init", "folder"], 2, &[], &["other files, such as `file`"]);
+    project.check(
+        &["cache", "init", "folder"],
+        2,
+        &[],
+        &["other files, such as `file`"],
+    );
     assert_eq!(names(&project.path("folder")), ["file"]);
     let missing = project.path("missing/cache");
     project.check(&["cache", "init", &missing], 6, &[], &["has to be there"]);
-    project.check(&["cache", "init", "gopher://x"], 2, &[], &["gopher", "https:"]);
+    project.check(
+        &["cache", "init", "gopher://x"],
+        2,
+        &[],
+        &["gopher", "https:"],
+    );
     // Where nothing can be written, also not for root: what is served is for readers.
     fs::create_dir(project.path("empty")).expect("writable");
     let serving = Serving::start(&project, &[&project.path("empty")]);
-    let said = ["write   no: ", "405", "read    not tried", "cannot be a cache"];
+    let said = [
+        "write   no: ",
+        "405",
+        "read    not tried",
+        "cannot be a cache",
+    ];
     project.check(&["cache", "init", &serving.url], 6, &said, &[]);
     let document = json(&project, &["cache", "init", &serving.url], 6);
     assert_eq!(document["serves"], false);
@@ -171,7 +197,10 @@ fn what_a_cache_holds_is_counted_and_whose_it_is() {
     let document = json(&project, &["cache", "info", &cache], 0);
     let holds = &document["holds"];
     let signer = &holds["signers"][0];
-    assert_eq!((&signer["claims"], &signer["counts"]), (&holds["claims"]["files"], &true.into()));
+    assert_eq!(
+        (&signer["claims"], &signer["counts"]),
+        (&holds["claims"]["files"], &true.into())
+    );
     assert!(holds["claims"]["files"].as_u64() > Some(0));
     let packs = names(&format!("{cache}/packs"));
     let pack = names(&format!("{cache}/packs/{}", packs[0])).remove(0);
@@ -179,11 +208,20 @@ fn what_a_cache_holds_is_counted_and_whose_it_is() {
     assert_eq!(holds["packs"]["bytes"], size.len());
     // Who revokes a key is told apart; and who is not listed.
     project.check(&["key", "revoke"], 0, &[], &[]);
-    project.check(&["cache", "info", "here"], 0, &["revoked", "statements  1 ("], &[]);
+    project.check(
+        &["cache", "info", "here"],
+        0,
+        &["revoked", "statements  1 ("],
+        &[],
+    );
     project.write("config/config.toml", "");
     fs::remove_dir_all(format!("{cache}/keys")).expect("it is there");
     fs::remove_file(format!("{cache}/kiln-cache")).expect("it is there");
-    let said = ["not in the policy here", "which it does not say itself", "not tried"];
+    let said = [
+        "not in the policy here",
+        "which it does not say itself",
+        "not tried",
+    ];
     project.check_in("other", &["cache", "info", &cache], 0, &said, &[]);
 }
 
@@ -197,12 +235,20 @@ fn a_team_pulls_from_what_is_served() {
     believe(&project, &serving.url);
     let pull = ["pull", "--no-result", NAME];
     project.check_in("other", &pull, 0, &[], &["pulled  rootfs.small"]);
-    let said = ["parts       come alone", "listing     this kind of server has none"];
+    let said = [
+        "parts       come alone",
+        "listing     this kind of server has none",
+    ];
     project.check(&["cache", "info", &serving.url], 0, &said, &[]);
     project.check(&["push", NAME], 6, &[], &["405"]);
     let (status, stderr) = serving.stop();
     assert_eq!(status, Some(0), "{stderr}");
-    for word in ["GET /packs/", " 206 ", "GET /trees/", "GET /kiln-cache 200 13 B"] {
+    for word in [
+        "GET /packs/",
+        " 206 ",
+        "GET /trees/",
+        "GET /kiln-cache 200 13 B",
+    ] {
         assert!(stderr.contains(word), "no `{word}` in {stderr}");
     }
     // Nothing listens any more.

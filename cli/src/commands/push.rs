@@ -30,7 +30,8 @@ pub fn run(context: &Context, args: &PushArgs) -> Result<(), CliError> {
     let evaluation = context.evaluate_names(&manifest, &args.names, &args.realise)?;
     let sharing = sharing::of(&manifest)?;
     let workshop = Workshop::open(context, &args.realise)?;
-    let cache = sharing::cache(&sharing, args.to.as_deref(), workshop.store())?;
+    let to = args.to.as_deref();
+    let cache = sharing::cache(&sharing, to, workshop.store(), workshop.pace())?;
     let key = sharing::key(args.key.as_deref())?;
     let sharer = Sharer {
         context,

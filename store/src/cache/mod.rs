@@ -14,7 +14,7 @@
 //! the store lacks, [`check`] looks whether a cache is whole, [`sweep`] removes
 //! what nothing uses, [`init`] makes a new one, [`survey`] counts what it has,
 //! [`serve`] serves a directory. [`version`] says in which form it is. [`remembered`] keeps indexes on this machine, [`watch`] is
-//! told how it goes on.
+//! told how it goes on, [`pace`] keeps it from taking the whole line.
 //!
 //! A cache is storage, not authority: nothing here trusts a byte of it. It holds
 //! files that never change once they are there, and no correctness rests on a
@@ -40,6 +40,7 @@ pub mod memory;
 pub mod name;
 pub mod oci;
 pub mod open;
+pub mod pace;
 pub mod patience;
 pub mod proxies;
 pub mod pull;

@@ -55,7 +55,7 @@ pub fn directory(url: &str) -> Result<Option<PathBuf>, OpenError> {
 /// `s3:`, `oci:` (`oci+http:` without TLS). It is not asked anything yet.
 pub fn open(url: &str, access: &Access) -> Result<Box<dyn Backend>, OpenError> {
     if url.starts_with('/') {
-        return Ok(Box::new(Directory::new(url)));
+        return Ok(Box::new(Directory::new(url).paced(access.pace.clone())));
     }
     let bad = |problem: &str| OpenError::of_text(url, problem);
     let parsed = Url::parse(url).map_err(|error| match error {
@@ -65,7 +65,10 @@ pub fn open(url: &str, access: &Access) -> Result<Box<dyn Backend>, OpenError> {
         error => bad(&error.to_string()),
     })?;
     match parsed.scheme() {
-        "file" => Ok(Box::new(Directory::new(path_of(&parsed)?))),
+        "file" => {
+            let directory = Directory::new(path_of(&parsed)?);
+            Ok(Box::new(directory.paced(access.pace.clone())))
+        }
         "http" | "https" if parsed.query().is_some() || parsed.fragment().is_some() => {
             Err(bad("a directory on a web server has no `?` and no `#`"))
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use kiln_derivations::realise::caches::Cache;
 use kiln_store::cache::error::CacheError;
+use kiln_store::cache::pace::Pace;
 use kiln_store::cache::version::{self, VersionError};
 use kiln_store::cache::{check, sweep};
 use serde::Serialize;
@@ -54,7 +55,8 @@ pub fn run(context: &Context, args: &CacheArgs) -> Result<(), CliError> {
 
 /// The cache that is named, if this kiln knows its form.
 fn open(context: &Context, name: &str) -> Result<Cache, CliError> {
-    let cache = sharing::cache(&sharing::here(context)?, Some(name), &context.store()?)?;
+    let (sharing, store) = (sharing::here(context)?, context.store()?);
+    let cache = sharing::cache(&sharing, Some(name), &store, Pace::default())?;
     version::read(&*cache.backend).map_err(|error| refused(&error))?;
     Ok(cache)
 }
@@ -154,7 +156,7 @@ fn failed(error: CacheError) -> CliError {
 fn list(context: &Context) -> Result<(), CliError> {
     let sharing = sharing::here(context)?;
     let store = context.store()?;
-    let caches = sharing::caches(&sharing, &store)?;
+    let caches = sharing::caches(&sharing, &store, Pace::default())?;
     let policy = &sharing.policy;
     let list = List {
         caches: caches

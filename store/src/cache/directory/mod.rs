@@ -28,6 +28,7 @@ use rustix::io::Errno;
 
 use crate::cache::backend::{Backend, BackendError, Body, ByteRange, Kind, Listed, Source};
 use crate::cache::name::Name;
+use crate::cache::pace::Pace;
 
 /// With what the names of files begin that are being written.
 const TEMPORARY: &str = ".tmp-";
@@ -40,6 +41,7 @@ pub struct Directory {
     root: PathBuf,
     written: AtomicU64,
     random: RandomState,
+    pace: Pace,
 }
 
 /// A file, open to be served.
@@ -82,7 +84,13 @@ impl Directory {
             root: root.into(),
             written: AtomicU64::new(0),
             random: RandomState::new(),
+            pace: Pace::default(),
         }
+    }
+
+    /// The same, read and written no faster than that.
+    pub fn paced(self, pace: Pace) -> Self {
+        Self { pace, ..self }
     }
 
     fn error(&self, operation: &'static str, name: &str, kind: Kind) -> BackendError {
@@ -194,7 +202,7 @@ impl Directory {
         file.seek(SeekFrom::Start(start))?;
         Ok(Some(Body {
             length: Some(length),
-            content: Box::new(file.take(length)),
+            content: Box::new(self.pace.read(file.take(length))),
         }))
     }
 
@@ -205,7 +213,7 @@ impl Directory {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
         let fd = sys::openat(&directory, temporary.as_str(), flags, mode).map_err(kind)?;
-        let done = copy(content, &mut File::from(fd), size_bytes).and_then(|()| {
+        let done = copy(content, &mut File::from(fd), size_bytes, &self.pace).and_then(|()| {
             sys::renameat(&directory, temporary.as_str(), &directory, last).map_err(kind)
         });
         if done.is_err() {
@@ -373,8 +381,13 @@ fn open_directory(directory: &OwnedFd, part: &str) -> Result<Found<OwnedFd>, Kin
     }
 }
 
-fn copy(content: &mut dyn Source, file: &mut File, size_bytes: u64) -> Result<(), Kind> {
-    let mut limited = content.take(size_bytes.saturating_add(1));
+fn copy(
+    content: &mut dyn Source,
+    file: &mut File,
+    size_bytes: u64,
+    pace: &Pace,
+) -> Result<(), Kind> {
+    let mut limited = pace.read(content.take(size_bytes.saturating_add(1)));
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut copied = 0_u64;
     loop {
