@@ -80,6 +80,15 @@ impl Pace {
         })))
     }
 
+    /// When all that was moved may have been, since the beginning; and how long
+    /// ago that was.
+    #[cfg(test)]
+    pub(super) fn due(&self) -> (Duration, Duration) {
+        let limit = self.0.as_ref().expect("a limit");
+        let due = limit.bucket.lock().expect("no panic").due;
+        (due, limit.begun.elapsed())
+    }
+
     /// How much of `length` bytes to move at once; not none if there are any.
     pub(super) fn room(&self, length: usize) -> usize {
         match &self.0 {

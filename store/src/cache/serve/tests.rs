@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use tempfile::TempDir;
@@ -17,6 +18,7 @@ use crate::cache::backend::{Backend, BackendError, Body, ByteRange, Listed, Sour
 use crate::cache::contract;
 use crate::cache::http::Http;
 use crate::cache::name::Name;
+use crate::cache::pace::Pace;
 
 /// Long enough for what is to come, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -153,6 +155,27 @@ fn what_is_served_keeps_the_contract() {
     let served = running.served.lock().expect("no panic");
     let parts = served.iter().filter(|it| it.status == 206);
     assert!(parts.count() > 10, "parts are sent as parts");
+}
+
+#[test]
+fn what_comes_over_http_is_paced() {
+    let running = Running::new();
+    running.put("packs/a", &[7; 100_000]);
+    // Nobody waits, but all is counted.
+    let stop = Arc::new(AtomicBool::new(true));
+    let access = Access {
+        pace: Pace::at_most("10k".parse().expect("a rate"), stop),
+        ..Access::anonymous()
+    };
+    let url = Url::parse(&format!("http://{}/", running.address)).expect("a URL");
+    let cache = Http::new(&url, &access).expect("no login");
+    let name = Name::new("packs/a").expect("a name");
+    let body = cache.open(&name, None).expect("it serves").expect("there");
+    let mut body = body.content;
+    assert_eq!(io::copy(&mut body, &mut io::sink()).expect("it comes"), 100_000);
+    let (due, elapsed) = access.pace.due();
+    let least = Duration::from_secs(10);
+    assert!((least..=least + elapsed).contains(&due), "{due:?}");
 }
 
 #[test]

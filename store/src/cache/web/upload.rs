@@ -100,3 +100,32 @@ impl Read for Upload<'_> {
 fn unreadable(error: &io::Error) -> Kind {
     Kind::Refused(format!("what is to be written cannot be read: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_paced_also_the_second_time() {
+        // Nobody waits, but all is counted.
+        let stop = Arc::new(AtomicBool::new(true));
+        let pace = Pace::at_most("10k".parse().expect("a rate"), stop);
+        let mut source = Cursor::new(vec![7; 100_000]);
+        let mut upload = Upload::new(&mut source, 100_000).expect("that many");
+        for seconds in [10, 20] {
+            let rewound = upload.rewind(&Patience::default(), &pace);
+            rewound.unwrap_or_else(|error| panic!("{error}"));
+            let mut sent = Vec::new();
+            upload.read_to_end(&mut sent).expect("memory");
+            assert_eq!(sent.len(), 100_000);
+            let (due, elapsed) = pace.due();
+            let least = Duration::from_secs(seconds);
+            assert!((least..=least + elapsed).contains(&due), "{due:?}");
+        }
+    }
+}
