@@ -1,5 +1,8 @@
 //! `kiln push`.
 
+use std::time::Instant;
+
+use kiln_derivations::event::Event;
 use kiln_derivations::manifest::{Evaluation, Manifest};
 use kiln_derivations::realise::caches::Cache;
 use kiln_derivations::realise::caches::share::{Share, Shared};
@@ -13,6 +16,7 @@ use crate::commands::cache::refused;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::progress::bytes;
+use crate::progress::transfer::Sending;
 use crate::workshop::{Workshop, build_error, root_ids};
 use crate::{output, sharing};
 
@@ -95,15 +99,25 @@ impl Sharer<'_> {
             }
         }
         version::read(&*cache.backend).map_err(|error| refused(&error))?;
+        let listener = self.workshop.listener();
         let share = Share {
             store: self.workshop.store(),
             cache,
             key: self.key,
             subjects: &sharing::subjects(manifest, graph, &roots),
             sources: self.sources,
-            watch: &Watching(self.context),
+            watch: &Sending::new(&cache.name, listener, &self.context.cancel),
         };
-        share.run(graph, &roots, &realised).map_err(build_error)
+        let start = Instant::now();
+        let shared = share.run(graph, &roots, &realised).map_err(build_error)?;
+        listener.event(&Event::Sent {
+            to: cache.name.clone(),
+            trees: shared.trees,
+            claims: shared.claims,
+            bytes: shared.bytes,
+            wall_s: start.elapsed().as_secs_f64(),
+        });
+        Ok(shared)
     }
 }
 

@@ -172,7 +172,10 @@ fn what_comes_over_http_is_paced() {
     let name = Name::new("packs/a").expect("a name");
     let body = cache.open(&name, None).expect("it serves").expect("there");
     let mut body = body.content;
-    assert_eq!(io::copy(&mut body, &mut io::sink()).expect("it comes"), 100_000);
+    assert_eq!(
+        io::copy(&mut body, &mut io::sink()).expect("it comes"),
+        100_000
+    );
     let (due, elapsed) = access.pace.due();
     let least = Duration::from_secs(10);
     assert!((least..=least + elapsed).contains(&due), "{due:?}");
