@@ -234,7 +234,10 @@ fn a_team_pulls_from_what_is_served() {
     let serving = Serving::start(&project, &["--verbose", &cache]);
     believe(&project, &serving.url);
     let pull = ["pull", "--no-result", NAME];
-    project.check_in("other", &pull, 0, &[], &["pulled  rootfs.small"]);
+    let slowly = ["pull", "--bandwidth", "100M", "--no-result", NAME];
+    project.check_in("other", &slowly, 0, &[], &["pulled  rootfs.small"]);
+    let nonsense = ["pull", "--bandwidth", "2 mb", NAME];
+    project.check(&nonsense, 2, &[], &["no rate", "`2M`"]);
     let said = [
         "parts       come alone",
         "listing     this kind of server has none",

@@ -22,9 +22,11 @@ struct Info {
     format: u32,
     /// Whether it says so itself.
     format_said: bool,
-    /// Whether parts of files come alone; null where there is nothing to try with.
+    /// Whether parts of files come alone; none where there is nothing to try with.
+    #[serde(skip_serializing_if = "Option::is_none")]
     parts: Option<bool>,
-    /// What it holds; null if it cannot list.
+    /// What it holds; none if it cannot list.
+    #[serde(skip_serializing_if = "Option::is_none")]
     holds: Option<Holds>,
 }
 
