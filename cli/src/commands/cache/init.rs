@@ -262,8 +262,8 @@ fn without_login(url: &str) -> String {
 fn suggested(url: &str) -> String {
     let url = without_login(url);
     let url = url.split('?').next().unwrap_or_default();
-    let words = url.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
-    let word = words.filter(|word| !word.is_empty()).next_back();
+    let mut words = url.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
+    let word = words.rfind(|word| !word.is_empty());
     word.unwrap_or("team").to_ascii_lowercase()
 }
 

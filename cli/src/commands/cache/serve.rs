@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kiln_store::cache::directory::Directory;
 use kiln_store::cache::serve::{Limits, Log, Served, Server};
-use kiln_store::cache::version;
+use kiln_store::cache::version::{self, VersionError};
 use serde::Serialize;
 
 use super::refused;
@@ -28,9 +28,8 @@ pub fn run(context: &Context, path: &Path, listen: SocketAddr) -> Result<(), Cli
             .with_hint("`kiln cache init DIR` makes a cache in a directory"));
     }
     // One of a newer version is served too: only who reads it has to know it.
-    match version::read(&Directory::new(path)) {
-        Err(error @ version::VersionError::Backend(_)) => return Err(refused(&error)),
-        _ => {}
+    if let Err(error @ VersionError::Backend(_)) = version::read(&Directory::new(path)) {
+        return Err(refused(&error));
     }
     let failed = |error: std::io::Error| CliError::machine(format!("{listen}: {error}"));
     let server = Server::bind(Directory::new(path), listen, Limits::default()).map_err(failed)?;
