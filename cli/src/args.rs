@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kiln_derivations::derivation::Target;
 use kiln_derivations::verify::{Factor, UnknownFactor};
+use kiln_store::cache::pace::Rate;
 
 /// Reproducible, content-addressed builds of whole Linux systems.
 ///
@@ -150,6 +151,10 @@ pub struct RealiseArgs {
     /// Ask no cache: build everything here
     #[arg(long)]
     pub no_caches: bool,
+    /// Bytes a second to and from all caches together, such as 500k or 2M
+    /// [default: as many as go]
+    #[arg(long, value_name = "RATE")]
+    pub bandwidth: Option<Rate>,
 }
 
 /// Build packages, root file systems or images
@@ -500,6 +505,31 @@ pub struct CacheArgs {
 pub enum CacheCommand {
     /// List the caches that count here, and whom the policy trusts
     List,
+    /// Make a cache, and say what its place can do
+    ///
+    /// A file of kiln's own is written there, read whole and in part, listed and
+    /// removed again. Where there is a cache already nothing is changed.
+    Init {
+        /// Where: a URL, a directory that is made if it is not there, or a name of
+        /// the manifest or the configuration
+        cache: String,
+    },
+    /// Say what a cache can do, what it holds, and whose claims
+    Info {
+        /// Which: a name of the manifest or the configuration, or a URL
+        cache: String,
+    },
+    /// Serve a directory cache over HTTP, to be read, until Ctrl-C
+    ///
+    /// With --verbose each request is a line on stderr. There is no TLS and there
+    /// are no logins: a reverse proxy has both.
+    Serve {
+        /// The directory
+        directory: PathBuf,
+        /// The address; port 0 is any that is free
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8420")]
+        listen: std::net::SocketAddr,
+    },
     /// Read all that a cache has, and say what is damaged or missing
     ///
     /// Exit status 3 says that something is.
@@ -580,6 +610,7 @@ impl Default for RealiseArgs {
             keep_going: false,
             offline: false,
             no_caches: false,
+            bandwidth: None,
         }
     }
 }

@@ -10,7 +10,8 @@ use kiln_derivations::realise::caches::Cache;
 use kiln_derivations::realise::caches::hints::{self, Subjects};
 use kiln_store::cache::access::Access;
 use kiln_store::cache::backend::Backend;
-use kiln_store::cache::open::open;
+use kiln_store::cache::open::{self, OpenError};
+use kiln_store::cache::pace::{Pace, Rate};
 use kiln_store::hash::Digest;
 use kiln_store::store::Store;
 use kiln_store::trust::key::SecretKey;
@@ -53,10 +54,20 @@ fn settings() -> Result<Settings, CliError> {
     }
 }
 
+/// How fast bytes go, if `rate` limits that; until Ctrl-C, when they need not
+/// wait any more to be ended.
+pub fn pace(context: &Context, rate: Option<Rate>) -> Pace {
+    match rate {
+        None => Pace::default(),
+        Some(rate) => Pace::at_most(rate, context.cancel.flag()),
+    }
+}
+
 /// Opens every cache that counts. None is asked anything yet. What a cache does
 /// not give can be built, so a dead one is not waited for as a push waits.
-pub fn caches(sharing: &Sharing, store: &Store) -> Result<Vec<Cache>, CliError> {
+pub fn caches(sharing: &Sharing, store: &Store, pace: Pace) -> Result<Vec<Cache>, CliError> {
     let mut access = Access::of_environment();
+    access.pace = pace;
     access.patience.connect = CONNECT;
     access.patience.tries = TRIES;
     let open_one = |cache: &kiln_derivations::manifest::sharing::NamedCache| {
@@ -68,12 +79,14 @@ pub fn caches(sharing: &Sharing, store: &Store) -> Result<Vec<Cache>, CliError> 
 
 /// Opens the cache that `text` names or is the URL of; without it the only one
 /// that counts.
-pub fn cache(sharing: &Sharing, text: Option<&str>, store: &Store) -> Result<Cache, CliError> {
+pub fn cache(
+    sharing: &Sharing,
+    text: Option<&str>,
+    store: &Store,
+    pace: Pace,
+) -> Result<Cache, CliError> {
     let (name, url) = match (text, sharing.caches.as_slice()) {
-        (Some(text), caches) => match caches.iter().find(|cache| cache.name == text) {
-            Some(cache) => (text, cache.url.as_str()),
-            None => (text, text),
-        },
+        (Some(text), _) => (text, url_of(sharing, text).unwrap_or(text)),
         (None, [only]) => (only.name.as_str(), only.url.as_str()),
         (None, []) => {
             return Err(
@@ -87,7 +100,54 @@ pub fn cache(sharing: &Sharing, text: Option<&str>, store: &Store) -> Result<Cac
                 .with_hint(format!("say which with --to: {}", names.join(", "))));
         }
     };
-    named(name, backend(url, &Access::of_environment())?, store)
+    let access = Access {
+        pace,
+        ..Access::of_environment()
+    };
+    named(name, backend(url, &access)?, store)
+}
+
+/// The URL of the cache that is called `name`, if one is.
+pub fn url_of<'s>(sharing: &'s Sharing, name: &str) -> Option<&'s str> {
+    let mut caches = sharing.caches.iter();
+    let named = caches.find(|cache| cache.name == name)?;
+    Some(&named.url)
+}
+
+/// What is at `text`, a name or a URL, alone: without a store, and without the
+/// caches that are named. A path may be relative, and need not be there.
+pub fn place(sharing: &Sharing, text: &str) -> Result<Place, CliError> {
+    let named = url_of(sharing, text);
+    let url = match named {
+        Some(url) => url.to_owned(),
+        None if text.contains("://") || text.starts_with("file:") => text.to_owned(),
+        None => absolute(text)?,
+    };
+    let failed = |error: OpenError| CliError::usage(error.to_string());
+    Ok(Place {
+        is_named: named.is_some(),
+        directory: open::directory(&url).map_err(failed)?,
+        backend: open::open(&url, &Access::of_environment()).map_err(failed)?,
+        url,
+    })
+}
+
+/// Where a cache is, or may be.
+pub struct Place {
+    /// Whether the manifest or the configuration has a name for it.
+    pub is_named: bool,
+    /// As it would be written there.
+    pub url: String,
+    /// The directory that it is, if it is one.
+    pub directory: Option<PathBuf>,
+    /// How it is reached.
+    pub backend: Box<dyn Backend>,
+}
+
+fn absolute(path: &str) -> Result<String, CliError> {
+    let absolute = std::path::absolute(path);
+    let absolute = absolute.map_err(|error| CliError::usage(format!("{path}: {error}")))?;
+    Ok(absolute.display().to_string())
 }
 
 fn named(name: &str, backend: Box<dyn Backend>, store: &Store) -> Result<Cache, CliError> {
@@ -102,13 +162,10 @@ fn named(name: &str, backend: Box<dyn Backend>, store: &Store) -> Result<Cache, 
 fn backend(url: &str, access: &Access) -> Result<Box<dyn Backend>, CliError> {
     let url = match Path::new(url).is_dir() && !url.starts_with('/') {
         // A directory as shells write it.
-        true => std::path::absolute(url)
-            .map_err(|error| CliError::usage(format!("{url}: {error}")))?
-            .display()
-            .to_string(),
+        true => absolute(url)?,
         false => url.to_owned(),
     };
-    open(&url, access).map_err(|error| CliError::usage(error.to_string()))
+    open::open(&url, access).map_err(|error| CliError::usage(error.to_string()))
 }
 
 /// What hints for `roots` are found by.

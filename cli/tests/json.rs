@@ -8,8 +8,9 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use support::Project;
@@ -234,6 +235,15 @@ fn documents_of_sharing_are_what_the_schema_says() {
     let compared = check(&project, "verify-caches", &verify);
     assert_eq!(compared["unclaimed"], 0);
     check(&project, "cache-check", &["cache", "check", "here"]);
+    let there = check(&project, "cache-init", &["cache", "init", "here"]);
+    assert_eq!(
+        (&there["made"], &there["format"]),
+        (&false.into(), &1.into())
+    );
+    let made = check(&project, "cache-init", &["cache", "init", "another"]);
+    assert_eq!(made["abilities"]["list"]["works"], true);
+    let info = check(&project, "cache-info", &["cache", "info", "here"]);
+    assert_eq!(info["holds"]["signers"][0]["as"], key);
     check(&project, "cache-gc", &["cache", "gc", "here"]);
     let file = project.path("small.tar.zst");
     let exported = check(&project, "export", &["export", &file, "rootfs.small"]);
@@ -257,6 +267,36 @@ fn documents_of_sharing_are_what_the_schema_says() {
     let stated = check(&project, "key-statement", &["key", "revoke"]);
     assert_eq!(stated["serial"], 1);
     check(&project, "why", &why);
+    let kinds = events(&project);
+    assert!(kinds.iter().any(|it| it == "sent"), "{kinds:?}");
+}
+
+#[test]
+fn what_a_server_prints_is_what_the_schema_says() {
+    let project = Project::new(MANIFEST);
+    let args = [
+        "cache",
+        "serve",
+        "--json",
+        "--listen",
+        "127.0.0.1:0",
+        "folder",
+    ];
+    let mut kiln = project.kiln("store", &args);
+    let mut server = kiln.stdout(Stdio::piped()).spawn().expect("kiln starts");
+    let stdout = BufReader::new(server.stdout.take().expect("it is piped"));
+    let mut text = String::new();
+    for line in stdout.lines() {
+        text.push_str(&line.expect("text"));
+        if text.ends_with('}') {
+            break;
+        }
+    }
+    server.kill().expect("it runs");
+    server.wait().expect("it ends");
+    let document: Value = serde_json::from_str(&text).expect("JSON");
+    let schema = schema();
+    valid(&schema, &schema["$defs"]["cache-serve"], &document).expect("as described");
 }
 
 #[test]
@@ -272,6 +312,14 @@ fn events_are_what_the_schema_says() {
     let failed = run(&project, &["build", "rootfs.broken"]);
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
 
+    let kinds = events(&project);
+    for kind in ["start", "started", "built", "reused", "failed", "end"] {
+        assert!(kinds.iter().any(|it| it == kind), "no {kind} in {kinds:?}");
+    }
+}
+
+/// The kinds of all events that were written; each is what the schema says.
+fn events(project: &Project) -> Vec<String> {
     let schema = schema();
     let log = fs::read_to_string(project.path("events")).expect("it was written");
     let mut kinds = Vec::new();
@@ -284,9 +332,7 @@ fn events_are_what_the_schema_says() {
         });
         kinds.push(kind.to_owned());
     }
-    for kind in ["start", "started", "built", "reused", "failed", "end"] {
-        assert!(kinds.iter().any(|it| it == kind), "no {kind} in {kinds:?}");
-    }
+    kinds
 }
 
 /// Every keyword is one that this test judges by, in the parts that no cheap

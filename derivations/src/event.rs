@@ -67,6 +67,28 @@ pub enum Event {
         /// What was wrong.
         why: String,
     },
+    /// A push got further.
+    Sending {
+        /// To which cache.
+        to: String,
+        /// Bytes of content so far, unpacked.
+        bytes: u64,
+        /// Bytes in all.
+        total_bytes: u64,
+    },
+    /// A push is over, and the cache has all of it.
+    Sent {
+        /// To which cache.
+        to: String,
+        /// Trees that it did not have.
+        trees: u64,
+        /// Claims that it did not have.
+        claims: usize,
+        /// Bytes that were transferred, packed.
+        bytes: u64,
+        /// Wall time of the push.
+        wall_s: f64,
+    },
     /// A builder starts.
     Started {
         /// Which.

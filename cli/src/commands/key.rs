@@ -1,6 +1,7 @@
 //! `kiln key`.
 
 use kiln_store::cache::claims;
+use kiln_store::cache::pace::Pace;
 use kiln_store::trust::key::{PublicKey, SecretKey};
 use kiln_store::trust::statement::Statement;
 use serde::Serialize;
@@ -86,7 +87,7 @@ fn state(
 ) -> Result<(), CliError> {
     let sharing = sharing::here(context)?;
     let store = context.store()?;
-    let cache = sharing::cache(&sharing, to, &store)?;
+    let cache = sharing::cache(&sharing, to, &store, Pace::default())?;
     let public = key.public();
     let unavailable = |error: claims::ClaimError| CliError::machine(error.to_string());
     let there = claims::read_statement(&*cache.backend, &public).map_err(unavailable)?;

@@ -1,17 +1,23 @@
 //! `kiln push`.
 
+use std::time::Instant;
+
+use kiln_derivations::event::Event;
 use kiln_derivations::manifest::{Evaluation, Manifest};
 use kiln_derivations::realise::caches::Cache;
 use kiln_derivations::realise::caches::recipes;
 use kiln_derivations::realise::caches::share::{Share, Shared};
+use kiln_store::cache::version;
 use kiln_store::cache::watch::Watch;
 use kiln_store::trust::key::SecretKey;
 use serde::Serialize;
 
 use crate::args::PushArgs;
+use crate::commands::cache::refused;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::progress::bytes;
+use crate::progress::transfer::Sending;
 use crate::workshop::{Workshop, build_error, root_ids};
 use crate::{output, sharing};
 
@@ -29,7 +35,8 @@ pub fn run(context: &Context, args: &PushArgs) -> Result<(), CliError> {
     let evaluation = context.evaluate_names(&manifest, &args.names, &args.realise)?;
     let sharing = sharing::of(&manifest)?;
     let workshop = Workshop::open(context, &args.realise)?;
-    let cache = sharing::cache(&sharing, args.to.as_deref(), workshop.store())?;
+    let to = args.to.as_deref();
+    let cache = sharing::cache(&sharing, to, workshop.store(), workshop.pace())?;
     let key = sharing::key(args.key.as_deref())?;
     let sharer = Sharer {
         context,
@@ -92,6 +99,8 @@ impl Sharer<'_> {
                     .with_hint("`kiln build` builds it; only what was built here can be claimed"));
             }
         }
+        version::read(&*cache.backend).map_err(|error| refused(&error))?;
+        let listener = self.workshop.listener();
         let share = Share {
             store: self.workshop.store(),
             cache,
@@ -99,9 +108,18 @@ impl Sharer<'_> {
             subjects: &sharing::subjects(manifest, graph, &roots).all(),
             project: &recipes::project(&manifest.flake.name.value),
             sources: self.sources,
-            watch: &Watching(self.context),
+            watch: &Sending::new(&cache.name, listener, &self.context.cancel),
         };
-        share.run(graph, &roots, &realised).map_err(build_error)
+        let start = Instant::now();
+        let shared = share.run(graph, &roots, &realised).map_err(build_error)?;
+        listener.event(&Event::Sent {
+            to: cache.name.clone(),
+            trees: shared.trees,
+            claims: shared.claims,
+            bytes: shared.bytes,
+            wall_s: start.elapsed().as_secs_f64(),
+        });
+        Ok(shared)
     }
 }
 

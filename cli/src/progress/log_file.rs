@@ -28,7 +28,11 @@ impl LogFile {
 
 impl Listener for LogFile {
     fn event(&self, event: &Event) {
-        if matches!(event, Event::Log { .. } | Event::Downloaded { .. }) {
+        let is_passing = matches!(
+            event,
+            Event::Log { .. } | Event::Downloaded { .. } | Event::Sending { .. }
+        );
+        if is_passing {
             return;
         }
         let Ok(mut line) = serde_json::to_vec(event) else {

@@ -3,6 +3,8 @@
 
 mod log_file;
 mod plain;
+mod speed;
+pub mod transfer;
 mod tree;
 
 use std::io::{self, IsTerminal};

@@ -1,24 +1,64 @@
 //! Plain lines on stderr: for logs, pipes and people who like to scroll.
 
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
 use kiln_derivations::event::{Event, Listener};
 
+use super::speed::{Speed, rate};
 use super::{bytes, seconds, title};
 
-/// Writes a line when something starts or ends.
+/// How often it is said how far a long push is.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Writes a line when something starts or ends, and now and then when something
+/// goes on for long.
 pub struct Plain {
     verbose: bool,
+    sending: Mutex<Sending>,
+}
+
+/// What was last said of a push.
+#[derive(Default)]
+struct Sending {
+    speed: Speed,
+    said: Option<Instant>,
 }
 
 impl Plain {
     /// `verbose` also prints what builders log.
     pub fn new(verbose: bool) -> Self {
-        Self { verbose }
+        Self {
+            verbose,
+            sending: Mutex::default(),
+        }
+    }
+
+    /// A line of a push under way, if it is time for one.
+    fn sending(&self, to: &str, done: u64, total: u64) -> Option<String> {
+        let mut sending = self.sending.lock().unwrap_or_else(|e| e.into_inner());
+        let shown = sending.speed.shown(done, total);
+        // The first is due after a while, like all others.
+        let said = *sending.said.get_or_insert_with(Instant::now);
+        if said.elapsed() < EVERY {
+            return None;
+        }
+        sending.said = Some(Instant::now());
+        Some(format!("push    {shown} to {to}"))
     }
 }
 
 impl Listener for Plain {
     fn event(&self, event: &Event) {
-        if let Some(line) = line(event, self.verbose) {
+        let line = match event {
+            Event::Sending {
+                to,
+                bytes,
+                total_bytes,
+            } => self.sending(to, *bytes, *total_bytes),
+            event => line(event, self.verbose),
+        };
+        if let Some(line) = line {
             eprintln!("{line}");
         }
     }
@@ -60,10 +100,19 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
             wall_s,
             ..
         } => Some(format!(
-            "pulled  {} ({}) in {} from {from}",
+            "pulled  {} ({}) from {from}",
             title(derivation),
-            bytes(*size),
-            seconds(*wall_s)
+            took(*size, *wall_s)
+        )),
+        Event::Sent {
+            to,
+            trees,
+            bytes: size,
+            wall_s,
+            ..
+        } => Some(format!(
+            "pushed  {trees} trees ({}) to {to}",
+            took(*size, *wall_s)
         )),
         Event::PullFailed { derivation, why } => Some(format!(
             "warning {}: {why}; it is built here",
@@ -78,6 +127,16 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
         } => Some(format!("failed  {} ({class})", title(derivation))),
         Event::End { .. } => end(event),
         _ => None,
+    }
+}
+
+/// `1.2 MB in 3.0 s, 0.4 MB/s`.
+fn took(size: u64, wall_s: f64) -> String {
+    let time = Duration::try_from_secs_f64(wall_s).unwrap_or_default();
+    let amount = format!("{} in {}", bytes(size), seconds(wall_s));
+    match rate(size, time) {
+        Some(speed) => format!("{amount}, {}/s", bytes(speed)),
+        None => amount,
     }
 }
 
@@ -126,4 +185,28 @@ pub fn end(event: &Event) -> Option<String> {
         text.push_str(&format!(", {failed} failed, {skipped} not tried"));
     }
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_says_how_long_it_took_and_how_fast_it_was() {
+        assert_eq!(took(3_000_000, 2.0), "3.0 MB in 2.0 s, 1.5 MB/s");
+        assert_eq!(took(300, 0.01), "300 B in 0.0 s");
+    }
+
+    #[test]
+    fn a_short_push_says_nothing_before_its_end() {
+        let plain = Plain::new(false);
+        assert_eq!(plain.sending("here", 1, 2), None);
+        // A while later.
+        let mut sending = plain.sending.lock().expect("no panic");
+        sending.said = sending.said.and_then(|said| said.checked_sub(EVERY));
+        drop(sending);
+        let line = plain.sending("here", 2, 2).expect("it is time");
+        assert_eq!(line, "push    2 B of 2 B to here");
+        assert_eq!(plain.sending("here", 2, 2), None);
+    }
 }

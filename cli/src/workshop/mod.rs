@@ -20,6 +20,7 @@ use kiln_derivations::realise::execute::{AskWorld, Failure, Options, Report, exe
 use kiln_derivations::realise::plan::{Plan, State};
 use kiln_derivations::realise::world::{FetchHow, FindSandbox, Machine, Sandboxing};
 use kiln_derivations::sandbox::HostUser;
+use kiln_store::cache::pace::Pace;
 use kiln_store::materialise::Checkout;
 use kiln_store::realisation::OutputMap;
 use kiln_store::scratch::BuildDir;
@@ -99,11 +100,16 @@ impl<'c> Workshop<'c> {
             // Where nobody is believed, nobody has to be asked.
             let caches = match self.args.offline || sharing.policy.is_empty() {
                 true => Vec::new(),
-                false => sharing::caches(&sharing, &self.store)?,
+                false => sharing::caches(&sharing, &self.store, self.pace())?,
             };
             let _ = self.sharing.set((sharing, caches));
         }
         Ok(self.sharing.get().filter(|(it, _)| !it.policy.is_empty()))
+    }
+
+    /// How fast bytes go to and from caches.
+    pub fn pace(&self) -> Pace {
+        sharing::pace(self.context, self.args.bandwidth)
     }
 
     /// The store.

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::credentials::Credentials;
+use super::pace::Pace;
 use super::patience::Patience;
 use super::proxies::Proxies;
 
@@ -29,6 +30,8 @@ pub struct Access {
     pub ca_bundle: Option<PathBuf>,
     /// How long, and how often.
     pub patience: Patience,
+    /// How fast.
+    pub pace: Pace,
     /// What kiln calls itself.
     pub user_agent: String,
 }
@@ -41,6 +44,7 @@ impl Access {
             proxies: Proxies::default(),
             ca_bundle: None,
             patience: Patience::default(),
+            pace: Pace::default(),
             user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

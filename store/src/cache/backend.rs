@@ -58,6 +58,13 @@ pub trait Backend: Send + Sync {
     /// The size of a file in bytes. `None` if there is no such file.
     fn size(&self, name: &Name) -> Result<Option<u64>, BackendError>;
 
+    /// Whether a part of a file that is asked for comes alone; if not,
+    /// [`Backend::open`] cuts it out of the whole. `None` if there is no such
+    /// file, which has to have two bytes at least.
+    fn sends_parts(&self, name: &Name) -> Result<Option<bool>, BackendError> {
+        Ok(self.size(name)?.map(|_| true))
+    }
+
     /// Writes a file of `size_bytes`, which is all that `content` has, from its
     /// start. Readers see all of it or nothing; of two writers of one name, one
     /// wins. No file's name may be a directory in another's: where one is, a

@@ -20,6 +20,12 @@ use crate::realisation::{RealisationError, SignedRealisation};
 use crate::trust::key::PublicKey;
 use crate::trust::statement::{Statement, StatementError};
 
+/// Where claims lie.
+pub const CLAIMS: &str = "claims";
+/// Where keys say something of themselves.
+pub const KEYS: &str = "keys";
+/// Where hints lie.
+pub const HINTS: &str = "hints";
 /// The largest claim that is read, in bytes: a thousand outputs.
 const MAX_CLAIM_BYTES: u64 = 1 << 17;
 /// The largest statement that is read, in bytes.
@@ -95,12 +101,21 @@ pub fn claim_name(recipe: &RecipeKey, key: &PublicKey) -> Name {
 /// What the names of all claims about `recipe` begin with; the signer follows.
 pub fn claims_of(recipe: &RecipeKey) -> String {
     let recipe = recipe.to_string();
-    format!("claims/{}/{recipe}/", &recipe[..2])
+    format!("{CLAIMS}/{}/{recipe}/", &recipe[..2])
 }
 
 /// The name of `key`'s statement.
 pub fn statement_name(key: &PublicKey) -> Name {
-    known_name(format!("keys/{}", key.hex()))
+    known_name(format!("{KEYS}/{}", key.hex()))
+}
+
+/// Whose claim a file is by its name, if it is one's.
+pub fn signer_in(name: &Name) -> Option<PublicKey> {
+    let mut parts = name.as_str().rsplit('/');
+    let (key, recipe) = (parts.next()?, parts.next()?);
+    let key = format!("ed25519:{key}").parse().ok()?;
+    let recipe = RecipeKey(recipe.parse().ok()?);
+    (claim_name(&recipe, &key) == *name).then_some(key)
 }
 
 fn known_name(text: String) -> Name {

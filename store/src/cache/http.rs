@@ -140,6 +140,11 @@ impl Backend for Http {
         size.map_err(|kind| self.error("read", name, kind))
     }
 
+    fn sends_parts(&self, name: &Name) -> Result<Option<bool>, BackendError> {
+        let sends = self.site.sends_parts(self.url(name.as_str()));
+        sends.map_err(|kind| self.error("read", name, kind))
+    }
+
     fn put(
         &self,
         name: &Name,

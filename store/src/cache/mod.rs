@@ -18,8 +18,9 @@
 //!
 //! What is done with it: [`push`] sends what a cache lacks, [`pull`] fetches what
 //! the store lacks, [`check`] looks whether a cache is whole, [`sweep`] removes
-//! what nothing uses. [`remembered`] keeps indexes on this machine, [`watch`] is
-//! told how it goes on.
+//! what nothing uses, [`init`] makes a new one, [`survey`] counts what it has,
+//! [`serve`] serves a directory. [`version`] says in which form it is. [`remembered`] keeps indexes on this machine, [`watch`] is
+//! told how it goes on, [`pace`] keeps it from taking the whole line.
 //!
 //! A cache is storage, not authority: nothing here trusts a byte of it. It holds
 //! files that never change once they are there, and no correctness rests on a
@@ -42,10 +43,12 @@ pub mod hint;
 pub mod http;
 pub mod id;
 pub mod index;
+pub mod init;
 pub mod memory;
 pub mod name;
 pub mod oci;
 pub mod open;
+pub mod pace;
 pub mod patience;
 pub mod proxies;
 pub mod pull;
@@ -53,8 +56,11 @@ pub mod push;
 pub mod recipes;
 pub mod remembered;
 pub mod s3;
+pub mod serve;
 pub mod small;
+pub mod survey;
 pub mod sweep;
+pub mod version;
 pub mod watch;
 
 mod frame;

@@ -42,11 +42,20 @@ impl OpenError {
     }
 }
 
+/// The directory that `url` means, if it means one.
+pub fn directory(url: &str) -> Result<Option<PathBuf>, OpenError> {
+    match Url::parse(url) {
+        _ if url.starts_with('/') => Ok(Some(PathBuf::from(url))),
+        Ok(parsed) if parsed.scheme() == "file" => path_of(&parsed).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Opens the cache at `url`: `file:` or an absolute path, `http:`, `https:`,
 /// `s3:`, `oci:` (`oci+http:` without TLS). It is not asked anything yet.
 pub fn open(url: &str, access: &Access) -> Result<Box<dyn Backend>, OpenError> {
     if url.starts_with('/') {
-        return Ok(Box::new(Directory::new(url)));
+        return Ok(Box::new(Directory::new(url).paced(access.pace.clone())));
     }
     let bad = |problem: &str| OpenError::of_text(url, problem);
     let parsed = Url::parse(url).map_err(|error| match error {
@@ -56,7 +65,10 @@ pub fn open(url: &str, access: &Access) -> Result<Box<dyn Backend>, OpenError> {
         error => bad(&error.to_string()),
     })?;
     match parsed.scheme() {
-        "file" => Ok(Box::new(Directory::new(path_of(&parsed)?))),
+        "file" => {
+            let directory = Directory::new(path_of(&parsed)?);
+            Ok(Box::new(directory.paced(access.pace.clone())))
+        }
         "http" | "https" if parsed.query().is_some() || parsed.fragment().is_some() => {
             Err(bad("a directory on a web server has no `?` and no `#`"))
         }

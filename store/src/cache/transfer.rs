@@ -112,7 +112,9 @@ impl Reader<'_> {
             what: "reading from the cache",
             source,
         })?;
-        self.watch.moved(bytes.len() as u64);
+        let length = bytes.len() as u64;
+        self.watch.expect(length);
+        self.watch.moved(length);
         match bytes.len() as u64 > limit {
             true => Err(self.damaged(name, Flaw::TooLarge { limit })),
             false => Ok(Some(bytes)),

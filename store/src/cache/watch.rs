@@ -7,7 +7,8 @@ pub trait Watch: Sync {
         let _ = bytes;
     }
 
-    /// This many bytes were moved, to or from the cache.
+    /// This many bytes were moved, to or from the cache, of those to be expected:
+    /// in a transfer that ends well both come to the same.
     fn moved(&self, bytes: u64) {
         let _ = bytes;
     }

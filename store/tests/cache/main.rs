@@ -7,6 +7,7 @@ mod economy;
 mod formats;
 mod hostile;
 mod interrupted;
+mod progress;
 mod roundtrip;
 mod sweep;
 mod wrapped;

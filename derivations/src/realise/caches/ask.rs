@@ -158,6 +158,7 @@ fn load<'c>(caches: &'c Caches<'_>) -> Result<&'c Claims, BuildError> {
 /// What one request is about.
 #[derive(Clone, Copy)]
 enum About<'c> {
+    Version,
     Statement,
     Hint(&'c Digest),
 }
@@ -172,7 +173,8 @@ enum Said {
 /// those for labels of keys that have none for some sketch.
 fn ask_keys(caches: &Caches<'_>, keys: &[PublicKey]) -> Result<Vec<SignedRealisation>, BuildError> {
     let Subjects { sketches, labels } = &caches.subjects;
-    let about = std::iter::once(About::Statement).chain(sketches.iter().map(About::Hint));
+    let about = [About::Version, About::Statement].into_iter();
+    let about = about.chain(sketches.iter().map(About::Hint));
     let (mut found, mut news) = (Vec::new(), Vec::new());
     let mut told = HashSet::new();
     for ((cache, key, about), said) in ask_about(caches, keys, &about.collect::<Vec<_>>()) {
@@ -226,6 +228,10 @@ fn ask_key(caches: &Caches<'_>, cache: &Cache, key: &PublicKey, about: About<'_>
     }
     let backend = &*cache.backend;
     match about {
+        About::Version => {
+            caches.look_at(cache);
+            Said::Nothing
+        }
         About::Statement => match claims::read_statement(backend, key) {
             Ok(statement) => Said::Statement(statement),
             Err(error) => {

@@ -25,6 +25,7 @@ use kiln_store::cache::backend::Backend;
 use kiln_store::cache::error::CacheError;
 use kiln_store::cache::pull;
 use kiln_store::cache::remembered::Remembered;
+use kiln_store::cache::version;
 use kiln_store::cache::watch::Watch;
 use kiln_store::error::StoreError;
 use kiln_store::hash::TreeId;
@@ -50,6 +51,8 @@ pub struct Cache {
     remembered: Remembered,
     /// It does not answer, and is not asked again.
     dead: AtomicBool,
+    /// It was asked for the version of its form.
+    is_looked_at: AtomicBool,
 }
 
 impl Cache {
@@ -66,6 +69,7 @@ impl Cache {
             backend,
             remembered,
             dead: AtomicBool::new(false),
+            is_looked_at: AtomicBool::new(false),
         })
     }
 
@@ -135,6 +139,17 @@ impl<'c> Caches<'c> {
         }
     }
 
+    /// Asks a cache once whether it is in a form that this kiln knows; skips it if
+    /// not.
+    fn look_at(&self, cache: &Cache) {
+        if !cache.is_alive() || cache.is_looked_at.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = version::read(&*cache.backend) {
+            self.skip(cache, &error);
+        }
+    }
+
     /// Says that something a cache holds is not counted.
     fn doubt(&self, cache: &Cache, why: &dyn std::fmt::Display) {
         self.listener.event(&Event::ClaimRefused {
@@ -171,7 +186,12 @@ impl Others for Caches<'_> {
 
     fn pull(&self, pull: &Pull<'_>) -> Result<Pulled, PullError> {
         let mut gone = Vec::new();
-        for cache in self.alive() {
+        for cache in self.caches {
+            // What was believed earlier is pulled without asking for anything else.
+            self.look_at(cache);
+            if !cache.is_alive() {
+                continue;
+            }
             match self.pull_from(cache, pull) {
                 Ok(bytes) => {
                     // Registering syncs too, but only if a claim is new.

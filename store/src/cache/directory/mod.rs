@@ -18,6 +18,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,6 +28,7 @@ use rustix::io::Errno;
 
 use crate::cache::backend::{Backend, BackendError, Body, ByteRange, Kind, Listed, Source};
 use crate::cache::name::Name;
+use crate::cache::pace::Pace;
 
 /// With what the names of files begin that are being written.
 const TEMPORARY: &str = ".tmp-";
@@ -39,6 +41,30 @@ pub struct Directory {
     root: PathBuf,
     written: AtomicU64,
     random: RandomState,
+    pace: Pace,
+}
+
+/// A file, open to be served.
+#[derive(Debug)]
+pub(super) struct Stored {
+    /// Open to be read.
+    pub(super) file: File,
+    /// Its size in bytes.
+    pub(super) size_bytes: u64,
+    /// Which file of this machine's it is, and of when.
+    identity: (u64, i64, i64),
+}
+
+impl Stored {
+    /// Tells it from every other file that has had its name here: each is written
+    /// beside the one before it.
+    pub(super) fn tag(&self) -> String {
+        let (inode, seconds, nanoseconds) = self.identity;
+        format!(
+            "{:x}-{inode:x}-{seconds:x}-{nanoseconds:x}",
+            self.size_bytes
+        )
+    }
 }
 
 /// What is found on the way to a file.
@@ -58,7 +84,13 @@ impl Directory {
             root: root.into(),
             written: AtomicU64::new(0),
             random: RandomState::new(),
+            pace: Pace::default(),
         }
+    }
+
+    /// The same, read and written no faster than that.
+    pub fn paced(self, pace: Pace) -> Self {
+        Self { pace, ..self }
     }
 
     fn error(&self, operation: &'static str, name: &str, kind: Kind) -> BackendError {
@@ -139,6 +171,22 @@ impl Directory {
         }
     }
 
+    /// Opens a file that is served to others. What has no business in a cache is
+    /// not there.
+    pub(super) fn stored(&self, name: &Name) -> Result<Option<Stored>, BackendError> {
+        let stored = match self.open_file(name) {
+            Ok(Found::It((file, size_bytes))) => file.metadata().map(|metadata| Stored {
+                identity: (metadata.ino(), metadata.mtime(), metadata.mtime_nsec()),
+                file,
+                size_bytes,
+            }),
+            Ok(Found::Nothing) | Err(Kind::Refused(_)) => return Ok(None),
+            Err(kind) => return Err(self.error("read", name.as_str(), kind)),
+        };
+        let failed = |error: io::Error| self.error("read", name.as_str(), error.into());
+        stored.map(Some).map_err(failed)
+    }
+
     fn open_part(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, Kind> {
         let Found::It((mut file, size)) = self.open_file(name)? else {
             return Ok(None);
@@ -154,7 +202,7 @@ impl Directory {
         file.seek(SeekFrom::Start(start))?;
         Ok(Some(Body {
             length: Some(length),
-            content: Box::new(file.take(length)),
+            content: Box::new(self.pace.read(file.take(length))),
         }))
     }
 
@@ -165,7 +213,7 @@ impl Directory {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
         let fd = sys::openat(&directory, temporary.as_str(), flags, mode).map_err(kind)?;
-        let done = copy(content, &mut File::from(fd), size_bytes).and_then(|()| {
+        let done = copy(content, &mut File::from(fd), size_bytes, &self.pace).and_then(|()| {
             sys::renameat(&directory, temporary.as_str(), &directory, last).map_err(kind)
         });
         if done.is_err() {
@@ -333,8 +381,13 @@ fn open_directory(directory: &OwnedFd, part: &str) -> Result<Found<OwnedFd>, Kin
     }
 }
 
-fn copy(content: &mut dyn Source, file: &mut File, size_bytes: u64) -> Result<(), Kind> {
-    let mut limited = content.take(size_bytes.saturating_add(1));
+fn copy(
+    content: &mut dyn Source,
+    file: &mut File,
+    size_bytes: u64,
+    pace: &Pace,
+) -> Result<(), Kind> {
+    let mut limited = pace.read(content.take(size_bytes.saturating_add(1)));
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut copied = 0_u64;
     loop {

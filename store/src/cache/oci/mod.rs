@@ -187,6 +187,15 @@ impl Backend for Oci {
         file.map_err(|kind| self.error("read", name.as_str(), kind))
     }
 
+    fn sends_parts(&self, name: &Name) -> Result<Option<bool>, BackendError> {
+        let sends = match self.look(name) {
+            Ok(Some(file)) => self.registry.sends_parts(&file.digest),
+            Ok(None) => Ok(None),
+            Err(kind) => Err(kind),
+        };
+        sends.map_err(|kind| self.error("read", name.as_str(), kind))
+    }
+
     fn put(
         &self,
         name: &Name,

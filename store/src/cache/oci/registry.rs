@@ -146,6 +146,12 @@ impl Registry {
         Err(Kind::Protocol(format!("more than {MAX_PAGES} pages")))
     }
 
+    /// Whether a part of a blob comes alone.
+    pub(super) fn sends_parts(&self, digest: &str) -> Result<Option<bool>, Kind> {
+        self.site
+            .sends_parts(self.place.url(&format!("blobs/{digest}")))
+    }
+
     /// Uploads a blob, unless it is there.
     pub(super) fn push(
         &self,

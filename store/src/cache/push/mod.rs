@@ -23,7 +23,7 @@ mod sender;
 mod upload;
 mod walk;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -67,7 +67,8 @@ pub struct Push<'a> {
     pub base: &'a [TreeId],
     /// Indexes that were read or written before.
     pub remembered: &'a Remembered,
-    /// Told of bytes of content that are sent, unpacked.
+    /// Told of bytes of content that the cache has when they are sent, unpacked;
+    /// and of what is read of the cache.
     pub watch: &'a dyn Watch,
 }
 
@@ -115,6 +116,7 @@ impl Push<'_> {
             raw: Raw::default(),
             buffers,
             uploads: &uploads,
+            announced: HashSet::new(),
         };
         // Each step ends when the one before it has hung up, or the one after.
         let (cut, packed) = std::thread::scope(|scope| {

@@ -1,7 +1,7 @@
 //! The first step of a push: reads trees, finds what is new in them, and gathers
 //! that into frames.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -37,6 +37,8 @@ pub(super) struct Sender<'a> {
     pub(super) buffers: Receiver<Vec<u8>>,
     /// Where it all goes; nothing more is read once that has failed.
     pub(super) uploads: &'a Uploads<'a>,
+    /// Contents that whoever watches was told to expect.
+    pub(super) announced: HashSet<ContentId>,
 }
 
 /// A tree that is being sent.
@@ -51,7 +53,25 @@ struct Tree {
 
 impl Sender<'_> {
     pub(super) fn run(&mut self, trees: &[TreeId]) -> Result<(), CacheError> {
+        self.announce(trees)?;
         trees.iter().try_for_each(|tree| self.tree(tree))
+    }
+
+    /// Tells how much content the cache lacks, before any of it is read. What
+    /// turns out to be there in pieces counts as moved.
+    fn announce(&mut self, trees: &[TreeId]) -> Result<(), CacheError> {
+        let mut bytes = 0;
+        for tree in trees {
+            self.reader.check_cancelled()?;
+            for (content, size_bytes) in walk(self.objects, tree)?.files {
+                let mut found = self.catalogue.content(&content, size_bytes);
+                if found.next().is_none() && self.announced.insert(content) {
+                    bytes += size_bytes;
+                }
+            }
+        }
+        self.reader.watch.expect(bytes);
+        Ok(())
     }
 
     fn tree(&mut self, id: &TreeId) -> Result<(), CacheError> {
@@ -111,10 +131,17 @@ impl Sender<'_> {
         let found = self
             .catalogue
             .content_in(content, size_bytes, &tree.allowed);
+        let is_announced = self.announced.remove(content);
         if let Some((index, spans)) = found {
+            if is_announced {
+                self.reader.watch.moved(size_bytes);
+            }
             tree.used.insert(index);
             tree.used.extend(spans.iter().map(|span| span.index));
             return Ok(());
+        }
+        if !is_announced {
+            self.reader.watch.expect(size_bytes);
         }
         match chunks {
             Some(chunks) => self.chunks(tree, content, chunks),
@@ -164,6 +191,7 @@ impl Sender<'_> {
             let (index, at) = match self.catalogue.chunk_in(&wanted.id, &tree.allowed) {
                 Some(found) => {
                     skip(&mut file, length).map_err(reading)?;
+                    self.reader.watch.moved(length);
                     found
                 }
                 None => {
@@ -207,7 +235,6 @@ impl Sender<'_> {
         bytes.reserve(FRAME_BYTES);
         let next = Raw { bytes, chunks: 0 };
         let raw = std::mem::replace(&mut self.raw, next);
-        self.reader.watch.expect(raw.bytes.len() as u64);
         let (reply, packed) = sync_channel(1);
         self.hand_on(Item::Frame(packed))?;
         let sent = self.frames.send((raw, reply));

@@ -131,6 +131,11 @@ impl Backend for S3 {
         size.map_err(|kind| self.error("read", name.as_str(), kind))
     }
 
+    fn sends_parts(&self, name: &Name) -> Result<Option<bool>, BackendError> {
+        let sends = self.site.sends_parts(self.bucket.url_of(name));
+        sends.map_err(|kind| self.error("read", name.as_str(), kind))
+    }
+
     fn put(
         &self,
         name: &Name,

@@ -14,6 +14,7 @@ use super::retry::Tries;
 use super::upload::Upload;
 use crate::cache::access::Access;
 use crate::cache::backend::Kind;
+use crate::cache::pace::Pace;
 use crate::cache::patience::Patience;
 
 const MAX_REDIRECTS: usize = 10;
@@ -50,6 +51,7 @@ impl Signer for Nobody {
 pub(in crate::cache) struct Client {
     agents: Agents,
     patience: Patience,
+    pace: Pace,
 }
 
 /// What went wrong with a try, and how long the server wants to be left alone.
@@ -64,7 +66,12 @@ impl Client {
         Self {
             agents: Agents::new(access),
             patience: access.patience,
+            pace: access.pace.clone(),
         }
+    }
+
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     pub(super) fn patience(&self) -> &Patience {
@@ -163,7 +170,7 @@ impl Client {
             let answer = self.agents.ask(&question, SendBody::none());
             return answer.map_err(kind);
         };
-        upload.rewind(&self.patience)?;
+        upload.rewind(&self.patience, &self.pace)?;
         let size = upload.size_bytes();
         question = question.with(header::CONTENT_LENGTH, &size.to_string())?;
         if size >= EXPECT_BYTES {

@@ -175,7 +175,9 @@ impl Download {
             return Err(self.beyond(length));
         }
         let mut bytes: Box<dyn Read + Send> = Box::new(answer.into_body().into_reader());
-        let skipped = io::copy(&mut (&mut bytes).take(self.position), &mut io::sink())?;
+        let unwanted = (&mut bytes).take(self.position);
+        let mut unwanted = self.target.client.pace().read(unwanted);
+        let skipped = io::copy(&mut unwanted, &mut io::sink())?;
         if skipped < self.position {
             return Err(match length {
                 None => self.beyond(Some(skipped)),
@@ -258,12 +260,15 @@ impl Download {
             return Err(cut().into());
         };
         let start = Instant::now();
-        let length = stream.bytes.read(buffer)?;
+        let pace = self.target.client.pace();
+        let room = pace.room(buffer.len());
+        let length = stream.bytes.read(&mut buffer[..room])?;
         if !self.speed.count(start, length) {
             let least = self.target.client.patience().min_bytes_per_s;
             let why = format!("it sends fewer than {least} bytes a second");
             return Err(Kind::Busy(why));
         }
+        pace.moved(length);
         match length {
             0 if self.end.is_some() => Err(cut().into()),
             _ => Ok(length),

@@ -99,6 +99,22 @@ impl Site {
         })
     }
 
+    /// Whether the server sends a part of a file if it is asked for one. `None` if
+    /// there is no such file.
+    pub(in crate::cache) fn sends_parts(&self, url: Url) -> Result<Option<bool>, Kind> {
+        let question = Question::new(Method::GET, url).with(header::RANGE, "bytes=1-1")?;
+        self.client.ask(&*self.signer, &question, None, |answer| {
+            let sends = match answer.status().as_u16() {
+                206 => Some(true),
+                200 => Some(false),
+                404 | 410 => None,
+                _ => return Err(self.refused(answer)),
+            };
+            drain(answer);
+            Ok(sends)
+        })
+    }
+
     /// Attempts once to write a file.
     pub(in crate::cache) fn put(
         &self,

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::speed::Speed;
 use crate::cache::backend::{Kind, Source};
+use crate::cache::pace::Pace;
 use crate::cache::patience::Patience;
 
 /// What is sent with a request.
@@ -13,6 +14,7 @@ pub(in crate::cache) struct Upload<'a> {
     size_bytes: u64,
     left: u64,
     speed: Option<Speed>,
+    pace: Pace,
     /// When the library last took bytes, to send them.
     taken: Option<Instant>,
     failed: Option<Kind>,
@@ -33,6 +35,7 @@ impl<'a> Upload<'a> {
             size_bytes,
             left: 0,
             speed: None,
+            pace: Pace::default(),
             taken: None,
             failed: None,
         })
@@ -43,10 +46,11 @@ impl<'a> Upload<'a> {
     }
 
     /// Begins again.
-    pub(super) fn rewind(&mut self, patience: &Patience) -> Result<(), Kind> {
+    pub(super) fn rewind(&mut self, patience: &Patience, pace: &Pace) -> Result<(), Kind> {
         self.source.rewind().map_err(|error| unreadable(&error))?;
         self.left = self.size_bytes;
         self.speed = Some(Speed::new(patience));
+        self.pace = pace.clone();
         (self.taken, self.failed) = (None, None);
         Ok(())
     }
@@ -66,6 +70,7 @@ impl Read for Upload<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let taken = self.taken.take();
         let room = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let room = self.pace.room(room);
         if room == 0 {
             return Ok(0);
         }
@@ -84,6 +89,8 @@ impl Read for Upload<'_> {
         if !is_fast {
             return Err(self.fail(Kind::Busy("it takes what it is sent too slowly".to_owned())));
         }
+        // A pause of our own is no slowness of the server's.
+        self.pace.moved(length);
         self.left -= length as u64;
         self.taken = Some(Instant::now());
         Ok(length)
@@ -92,4 +99,33 @@ impl Read for Upload<'_> {
 
 fn unreadable(error: &io::Error) -> Kind {
     Kind::Refused(format!("what is to be written cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_paced_also_the_second_time() {
+        // Nobody waits, but all is counted.
+        let stop = Arc::new(AtomicBool::new(true));
+        let pace = Pace::at_most("10k".parse().expect("a rate"), stop);
+        let mut source = Cursor::new(vec![7; 100_000]);
+        let mut upload = Upload::new(&mut source, 100_000).expect("that many");
+        for seconds in [10, 20] {
+            let rewound = upload.rewind(&Patience::default(), &pace);
+            rewound.unwrap_or_else(|error| panic!("{error}"));
+            let mut sent = Vec::new();
+            upload.read_to_end(&mut sent).expect("memory");
+            assert_eq!(sent.len(), 100_000);
+            let (due, elapsed) = pace.due();
+            let least = Duration::from_secs(seconds);
+            assert!((least..=least + elapsed).contains(&due), "{due:?}");
+        }
+    }
 }

@@ -1,9 +1,15 @@
 //! `kiln cache`.
 
+mod info;
+mod init;
+mod serve;
+
 use std::time::{Duration, SystemTime};
 
 use kiln_derivations::realise::caches::Cache;
 use kiln_store::cache::error::CacheError;
+use kiln_store::cache::pace::Pace;
+use kiln_store::cache::version::{self, VersionError};
 use kiln_store::cache::{check, sweep};
 use serde::Serialize;
 
@@ -39,14 +45,25 @@ struct Trusted {
 pub fn run(context: &Context, args: &CacheArgs) -> Result<(), CliError> {
     match &args.command {
         CacheCommand::List => list(context),
+        CacheCommand::Init { cache } => init::run(context, cache),
+        CacheCommand::Info { cache } => info::run(context, cache),
+        CacheCommand::Serve { directory, listen } => serve::run(context, directory, *listen),
         CacheCommand::Check { cache } => check(context, cache),
         CacheCommand::Gc { cache, grace } => gc(context, cache, *grace),
     }
 }
 
-/// The cache that is named.
+/// The cache that is named, if this kiln knows its form.
 fn open(context: &Context, name: &str) -> Result<Cache, CliError> {
-    sharing::cache(&sharing::here(context)?, Some(name), &context.store()?)
+    let (sharing, store) = (sharing::here(context)?, context.store()?);
+    let cache = sharing::cache(&sharing, Some(name), &store, Pace::default())?;
+    version::read(&*cache.backend).map_err(|error| refused(&error))?;
+    Ok(cache)
+}
+
+/// Why a cache is left alone.
+pub fn refused(error: &VersionError) -> CliError {
+    CliError::machine(error.to_string())
 }
 
 #[derive(Serialize)]
@@ -139,7 +156,7 @@ fn failed(error: CacheError) -> CliError {
 fn list(context: &Context) -> Result<(), CliError> {
     let sharing = sharing::here(context)?;
     let store = context.store()?;
-    let caches = sharing::caches(&sharing, &store)?;
+    let caches = sharing::caches(&sharing, &store, Pace::default())?;
     let policy = &sharing.policy;
     let list = List {
         caches: caches
