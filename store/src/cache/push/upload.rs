@@ -136,7 +136,11 @@ impl<'a> Uploads<'a> {
         size_bytes: u64,
     ) -> Result<(), CacheError> {
         self.check()?;
-        self.backend.put(name, source, size_bytes)?;
+        let written = self.backend.put(name, source, size_bytes);
+        written.map_err(|error| match self.watch.is_cancelled() {
+            true => CacheError::Cancelled,
+            false => error.into(),
+        })?;
         self.state().pushed.bytes += size_bytes;
         Ok(())
     }

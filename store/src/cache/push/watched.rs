@@ -1,4 +1,5 @@
-//! A pack on its way: tells of the content in it while it is sent.
+//! A pack on its way: tells of the content in it while it is sent, and ends if
+//! nobody wants it any more.
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
@@ -44,6 +45,9 @@ impl<'a> Watched<'a> {
 
 impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.watch.is_cancelled() {
+            return Err(io::Error::other("it was asked to stop"));
+        }
         let length = self.pack.read(buffer)?;
         // What is read now is sent later: what was read before, was.
         let sent = self.pack.position() - length as u64;
@@ -66,12 +70,17 @@ mod tests {
 
     use super::*;
 
+    /// Counts, and is cancelled once everything has moved.
     #[derive(Default)]
     struct Moved(AtomicU64);
 
     impl Watch for Moved {
         fn moved(&self, bytes: u64) {
             self.0.fetch_add(bytes, Ordering::Relaxed);
+        }
+
+        fn is_cancelled(&self) -> bool {
+            self.0.load(Ordering::Relaxed) >= 600
         }
     }
 
@@ -96,5 +105,7 @@ mod tests {
         // One that was there already.
         Watched::new(&[7; 10], 300, &moved).finish();
         assert_eq!(now(), 600);
+        let mut late = Watched::new(&[7; 10], 300, &moved);
+        late.read(&mut buffer).expect_err("it was asked to stop");
     }
 }
