@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
+use kiln_store::cache::backend::Backend;
+use kiln_store::cache::directory::Directory;
 use kiln_store::cache::error::CacheError;
 use kiln_store::cache::pull::Pull;
 use kiln_store::cache::push::Push;
@@ -160,6 +163,46 @@ fn whoever_watches_can_end_it() {
         assert!(matches!(error, CacheError::Cancelled), "{error}");
         assert_sound(&there.store);
     }
+}
+
+/// Watches until so many bytes were moved.
+struct Until(AtomicI64);
+
+impl Watch for Until {
+    fn moved(&self, bytes: u64) {
+        self.0.fetch_sub(bytes as i64, Ordering::Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed) <= 0
+    }
+}
+
+/// Not only between two of them: on a slow line one takes minutes.
+#[test]
+fn a_push_ends_in_the_middle_of_a_pack() {
+    let here = Fixture::new();
+    let root = here.dir("one");
+    fs::write(root.join("large"), noise(4 << 20, 5)).expect("to write");
+    let tree = here.import(&root).tree;
+    let directory = tempfile::tempdir().expect("a directory");
+    let cache = Directory::new(directory.path());
+    let push = Push {
+        backend: &cache,
+        objects: &here.store,
+        base: &[],
+        remembered: &Remembered::nowhere(),
+        watch: &Until(AtomicI64::new(1 << 20)),
+    };
+    let error = push.run(&[tree]).expect_err("it is cancelled");
+    assert!(matches!(error, CacheError::Cancelled), "{error}");
+    let files = cache.list("").expect("it lists").expect("a directory does");
+    assert!(files.is_empty(), "{files:?}");
+    assert_eq!(
+        cache.sweep(Duration::ZERO).expect("it sweeps"),
+        0,
+        "half a pack"
+    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod packs;
 mod sender;
 mod upload;
 mod walk;
+mod watched;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};

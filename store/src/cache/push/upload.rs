@@ -6,7 +6,8 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Pushed;
-use crate::cache::backend::Backend;
+use super::watched::Watched;
+use crate::cache::backend::{Backend, Source};
 use crate::cache::description::Description;
 use crate::cache::error::CacheError;
 use crate::cache::id::{IndexId, PackId, index_name, pack_name, tree_name};
@@ -94,8 +95,7 @@ impl<'a> Uploads<'a> {
     fn batch(&self, batch: Batch) -> Result<(), CacheError> {
         self.check()?;
         if let Some((id, bytes)) = batch.pack {
-            self.pack(&id, bytes)?;
-            self.watch.moved(batch.raw_bytes);
+            self.pack(&id, &bytes, batch.raw_bytes)?;
         }
         // An index may name one of an earlier batch, and packs of it.
         self.wait_for(batch.number)?;
@@ -114,20 +114,33 @@ impl<'a> Uploads<'a> {
     }
 
     /// A push that was killed packs the same again, if asked for the same.
-    fn pack(&self, id: &PackId, bytes: Vec<u8>) -> Result<(), CacheError> {
+    fn pack(&self, id: &PackId, bytes: &[u8], raw_bytes: u64) -> Result<(), CacheError> {
         let name = pack_name(id);
+        let mut source = Watched::new(bytes, raw_bytes, self.watch);
         if self.backend.size(&name)? != Some(bytes.len() as u64) {
-            self.put(&name, &bytes)?;
+            self.put_source(&name, &mut source, bytes.len() as u64)?;
             self.state().pushed.packs += 1;
         }
+        source.finish();
         Ok(())
     }
 
     fn put(&self, name: &Name, bytes: &[u8]) -> Result<(), CacheError> {
+        self.put_source(name, &mut Cursor::new(bytes), bytes.len() as u64)
+    }
+
+    fn put_source(
+        &self,
+        name: &Name,
+        source: &mut dyn Source,
+        size_bytes: u64,
+    ) -> Result<(), CacheError> {
         self.check()?;
-        let size_bytes = bytes.len() as u64;
-        self.backend
-            .put(name, &mut Cursor::new(bytes), size_bytes)?;
+        let written = self.backend.put(name, source, size_bytes);
+        written.map_err(|error| match self.watch.is_cancelled() {
+            true => CacheError::Cancelled,
+            false => error.into(),
+        })?;
         self.state().pushed.bytes += size_bytes;
         Ok(())
     }
