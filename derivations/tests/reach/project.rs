@@ -17,6 +17,7 @@ use kiln_derivations::derivation::{
 use kiln_derivations::event::{Event, Listener};
 use kiln_derivations::graph::{DerivationId, Graph};
 use kiln_derivations::realise::caches::hints::{self, Subjects};
+use kiln_derivations::realise::caches::recipes;
 use kiln_derivations::realise::caches::share::{Share, Shared};
 use kiln_derivations::realise::caches::{Cache, Caches};
 use kiln_derivations::realise::execute::{Options, Report, World, execute};
@@ -249,12 +250,12 @@ impl Site {
         backend: Box<dyn Backend>,
         key: &SecretKey,
     ) -> Shared {
-        let Subjects { sketches, labels } = project.subjects();
         let share = Share {
             store: &self.store,
             cache: &self.cache(backend),
             key,
-            subjects: &[sketches, labels].concat(),
+            subjects: &project.subjects().all(),
+            project: &recipes::project("reach"),
             sources: false,
             watch: &(),
         };

@@ -38,16 +38,6 @@ impl Subjects {
     }
 }
 
-impl From<Vec<Digest>> for Subjects {
-    /// Nobody says which is which: all are asked for at one time.
-    fn from(sketches: Vec<Digest>) -> Self {
-        Self {
-            sketches,
-            labels: Vec::new(),
-        }
-    }
-}
-
 /// Claims by recipe, neither checked nor believed.
 pub type Claims = HashMap<RecipeKey, Vec<SignedRealisation>>;
 

@@ -102,14 +102,14 @@ impl<'c> Caches<'c> {
         store: &'c Store,
         policy: &'c Policy,
         caches: &'c [Cache],
-        subjects: impl Into<hints::Subjects>,
+        subjects: hints::Subjects,
         (listener, cancel): (&'c dyn Listener, &'c Cancel),
     ) -> Result<Self, BuildError> {
         Ok(Self {
             store,
             policy,
             caches,
-            subjects: subjects.into(),
+            subjects,
             listener,
             cancel,
             statements: Mutex::new(store.statements().map_err(store_error)?),

@@ -20,6 +20,7 @@ use crate::derivation::{
     LocalOrigin, OUT, Role, Rootfs, Unpack,
 };
 use crate::realise::caches::Cache;
+use crate::realise::caches::hints::Subjects;
 use crate::realise::caches::recipes::project;
 use crate::realise::caches::share::Share;
 
@@ -228,7 +229,7 @@ impl Rig {
             store: &store,
             cache: &self.cache[0],
             key: &secret(by),
-            subjects: &[Digest::of(b"label")],
+            subjects: &[Digest::of(b"sketch")],
             project: &project("team"),
             sources: false,
             watch: &(),
@@ -243,7 +244,10 @@ impl Rig {
     fn explain_one(&self, graph: &Graph, root: DerivationId) -> Vec<Explained> {
         let listener: Vec<Box<dyn crate::event::Listener + Send>> = Vec::new();
         let cancel = Cancel::new().expect("a pipe");
-        let subjects = vec![Digest::of(b"label")];
+        let subjects = Subjects {
+            sketches: vec![Digest::of(b"sketch")],
+            labels: Vec::new(),
+        };
         let caches = Caches::new(
             &self.store,
             &self.policy,
