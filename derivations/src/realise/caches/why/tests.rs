@@ -51,6 +51,10 @@ impl System<'_> {
             role,
             at: at.to_owned(),
         };
+        let outputs: &[&str] = match builder {
+            Builder::Local(_) => &[OUT],
+            _ => &["doc", OUT],
+        };
         let mut derivation = Derivation {
             name: name.to_owned(),
             description: String::new(),
@@ -58,7 +62,7 @@ impl System<'_> {
             executed_on: None,
             builder,
             inputs: inputs.iter().map(input).collect(),
-            outputs: vec!["doc".to_owned(), OUT.to_owned()],
+            outputs: outputs.iter().map(|&name| name.to_owned()).collect(),
         };
         (self.change)(&mut derivation);
         self.graph.add(derivation)
@@ -283,7 +287,10 @@ fn build(store: &Store, graph: &Graph, salt: &str) -> Vec<(DerivationId, Keys, O
         let outputs: OutputMap = derivation
             .outputs
             .iter()
-            .map(|name| (name.clone(), tree(&format!("{salt}{name}{}", keys.recipe))))
+            .map(|name| match &derivation.builder {
+                Builder::Local(local) => (name.clone(), local.tree),
+                _ => (name.clone(), tree(&format!("{salt}{name}{}", keys.recipe))),
+            })
             .collect();
         let claim = Realisation {
             recipe: keys.recipe,
@@ -401,7 +408,7 @@ fn every_planted_cause_is_named() {
         assert_eq!(
             causes.first().map(String::as_str),
             Some(*expected),
-            "{explained:#?}"
+            "{expected}: {explained:#?}"
         );
         let first = &explained[0];
         assert_eq!(first.name, "image");
