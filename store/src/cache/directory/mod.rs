@@ -18,7 +18,6 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -29,6 +28,10 @@ use rustix::io::Errno;
 use crate::cache::backend::{Backend, BackendError, Body, ByteRange, Kind, Listed, Source};
 use crate::cache::name::Name;
 use crate::cache::pace::Pace;
+
+mod stored;
+
+pub(super) use stored::Stored;
 
 /// With what the names of files begin that are being written.
 const TEMPORARY: &str = ".tmp-";
@@ -42,29 +45,6 @@ pub struct Directory {
     written: AtomicU64,
     random: RandomState,
     pace: Pace,
-}
-
-/// A file, open to be served.
-#[derive(Debug)]
-pub(super) struct Stored {
-    /// Open to be read.
-    pub(super) file: File,
-    /// Its size in bytes.
-    pub(super) size_bytes: u64,
-    /// Which file of this machine's it is, and of when.
-    identity: (u64, i64, i64),
-}
-
-impl Stored {
-    /// Tells it from every other file that has had its name here: each is written
-    /// beside the one before it.
-    pub(super) fn tag(&self) -> String {
-        let (inode, seconds, nanoseconds) = self.identity;
-        format!(
-            "{:x}-{inode:x}-{seconds:x}-{nanoseconds:x}",
-            self.size_bytes
-        )
-    }
 }
 
 /// What is found on the way to a file.
@@ -169,22 +149,6 @@ impl Directory {
             FileType::Directory => Ok(Found::Nothing),
             _ => Err(Kind::Refused(format!("`{last}` is no file"))),
         }
-    }
-
-    /// Opens a file that is served to others. What has no business in a cache is
-    /// not there.
-    pub(super) fn stored(&self, name: &Name) -> Result<Option<Stored>, BackendError> {
-        let stored = match self.open_file(name) {
-            Ok(Found::It((file, size_bytes))) => file.metadata().map(|metadata| Stored {
-                identity: (metadata.ino(), metadata.mtime(), metadata.mtime_nsec()),
-                file,
-                size_bytes,
-            }),
-            Ok(Found::Nothing) | Err(Kind::Refused(_)) => return Ok(None),
-            Err(kind) => return Err(self.error("read", name.as_str(), kind)),
-        };
-        let failed = |error: io::Error| self.error("read", name.as_str(), error.into());
-        stored.map(Some).map_err(failed)
     }
 
     fn open_part(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, Kind> {

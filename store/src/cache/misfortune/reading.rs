@@ -24,6 +24,12 @@ fn a_server_that_ignores_ranges_gives_the_right_part_all_the_same() {
         let error = error.expect_err("there is none");
         assert!(matches!(error.kind, Kind::Refused(_)), "{error}");
     }
+    // Which is found out when a cache is made.
+    let sends = cache(&server).sends_parts(&name("file"));
+    assert_eq!(sends.expect("it answers"), Some(false));
+    let empty = Server::start(|_, _| Reply::new("404 Not Found", "", b""));
+    let sends = cache(&empty).sends_parts(&name("file"));
+    assert_eq!(sends.expect("it answers"), None);
 }
 
 /// The same with a length that is not said.
