@@ -250,7 +250,7 @@ impl Outcome {
     /// Stdout as one JSON document, which has a version.
     pub fn json(&self) -> Value {
         let value: Value = serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("{error} in {}", self.stdout));
+            .unwrap_or_else(|error| panic!("{error} in {}; {}", self.stdout, self.stderr));
         assert!(value["version"].is_u64(), "a version in {}", self.stdout);
         value
     }

@@ -41,10 +41,10 @@ pub fn s3_error(bytes: &[u8]) -> Option<String> {
 
 /// The manifest of a file in a registry: what a listing tells of it, its blob's
 /// digest if it is the manifest of `name`, and the manifest written again.
-pub fn oci_manifest(
-    bytes: &[u8],
-    name: &Name,
-) -> Result<(Option<Listed>, Option<String>, Vec<u8>), String> {
+pub type OciManifest = (Option<Listed>, Option<String>, Vec<u8>);
+
+/// Reads the manifest of a file in a registry.
+pub fn oci_manifest(bytes: &[u8], name: &Name) -> Result<OciManifest, String> {
     let manifest = Manifest::parse(bytes)?;
     let (listed, written) = (manifest.listed(), manifest.write());
     let digest = manifest.file(name).ok().map(|file| file.digest);
