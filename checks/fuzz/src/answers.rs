@@ -5,7 +5,7 @@ use std::io::Read;
 
 use kiln_store::cache::backend::ByteRange;
 use kiln_store::cache::name::Name;
-use kiln_store::cache::{foreign, hint};
+use kiln_store::cache::{foreign, hint, recipes};
 use kiln_store::trust::policy::Policy;
 use kiln_store::trust::statement::Statements;
 
@@ -14,8 +14,12 @@ const BODY_BYTES: u64 = 1 << 20;
 /// Longer than anything that is shown of an answer.
 const SHOWN_BYTES: usize = 500;
 
-/// A hint: read again as the same, and nothing in it is believed.
+/// A hint: read again as the same, and nothing in it is believed. Or a list of
+/// recipes, which is added to.
 pub fn hint(bytes: &[u8]) {
+    if let Ok(list) = recipes::decode(bytes) {
+        assert_eq!(recipes::decode(&recipes::encode(list.clone())), Ok(list));
+    }
     let Ok(claims) = hint::decode(bytes) else {
         return;
     };
@@ -42,12 +46,12 @@ pub fn bucket(bytes: &[u8]) {
 /// What a registry says: manifests, tags, tokens, challenges, further pages.
 pub fn registry(bytes: &[u8]) {
     let name = Name::new("packs/0a/0a1b.pack").expect("a name");
-    if let Ok((listed, digest, written)) = foreign::oci_manifest(bytes, &name) {
-        let again = foreign::oci_manifest(&written, &name).expect("its own");
-        assert_eq!((again.0, &again.1, &again.2), (listed, &digest, &written));
+    if let Ok(manifest) = foreign::oci_manifest(bytes, &name) {
+        let again = foreign::oci_manifest(&manifest.written, &name);
+        assert_eq!(again.as_ref(), Ok(&manifest));
         // It becomes part of a URL.
         let is_hex = |byte: u8| byte.is_ascii_hexdigit();
-        assert!(digest.is_none_or(|text| {
+        assert!(manifest.digest.is_none_or(|text| {
             let hex = text.strip_prefix("sha256:").unwrap_or_default();
             hex.len() == 64 && hex.bytes().all(is_hex)
         }));

@@ -28,6 +28,7 @@ use kiln_store::cache::description::Description;
 use kiln_store::cache::id::IndexId;
 use kiln_store::cache::index::{Index as CacheIndex, MAX_PACK_BYTES};
 use kiln_store::cache::sweep::Note;
+use kiln_store::cache::version;
 use kiln_store::hash::{Digest, TreeId};
 use kiln_store::objects::{Memory, Objects};
 use kiln_store::realisation::SignedRealisation;
@@ -89,7 +90,7 @@ pub fn ar_archive(bytes: &[u8]) {
 }
 
 /// What a cache says: an index, packed or not, what is looked up in it, the
-/// description of a tree, and the note of a sweep.
+/// description of a tree, the note of a sweep, and the cache's version.
 pub fn cache(bytes: &[u8]) {
     let unpacked = CacheIndex::unpack(bytes).map(|(index, _)| index);
     for index in [CacheIndex::decode(bytes), unpacked].into_iter().flatten() {
@@ -115,6 +116,9 @@ pub fn cache(bytes: &[u8]) {
     }
     if let Ok(note) = Note::decode(bytes) {
         assert_eq!(note.encode(), bytes);
+    }
+    if version::decode(bytes) == Some(version::VERSION) {
+        assert_eq!(version::encode(version::VERSION), bytes);
     }
 }
 

@@ -39,16 +39,25 @@ pub fn s3_error(bytes: &[u8]) -> Option<String> {
     listing::error_code(bytes)
 }
 
-/// The manifest of a file in a registry: what a listing tells of it, its blob's
-/// digest if it is the manifest of `name`, and the manifest written again.
-pub type OciManifest = (Option<Listed>, Option<String>, Vec<u8>);
+/// The manifest of a file in a registry.
+#[derive(PartialEq, Eq, Debug)]
+pub struct OciManifest {
+    /// What a listing tells of it.
+    pub listed: Option<Listed>,
+    /// Its blob's digest, if it is the manifest of the name that was looked for.
+    pub digest: Option<String>,
+    /// Itself, written again.
+    pub written: Vec<u8>,
+}
 
-/// Reads the manifest of a file in a registry.
+/// Reads a manifest, looked for as that of `name`.
 pub fn oci_manifest(bytes: &[u8], name: &Name) -> Result<OciManifest, String> {
     let manifest = Manifest::parse(bytes)?;
-    let (listed, written) = (manifest.listed(), manifest.write());
-    let digest = manifest.file(name).ok().map(|file| file.digest);
-    Ok((listed, digest, written))
+    Ok(OciManifest {
+        listed: manifest.listed(),
+        written: manifest.write(),
+        digest: manifest.file(name).ok().map(|file| file.digest),
+    })
 }
 
 /// A page of a registry's tags.
