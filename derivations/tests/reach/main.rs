@@ -184,7 +184,7 @@ fn what_changed_since_the_last_hint_is_asked_one_by_one() {
     );
     assert_eq!(log.count("claims/"), 50);
     // The sketch is new, so the label's hint is asked for too.
-    assert_eq!(log.count(""), 3 + 50);
+    assert_eq!(log.count(""), 4 + 50);
     assert!(log.bytes("") <= 1_000_000, "{}", log.bytes(""));
 }
 
