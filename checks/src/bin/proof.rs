@@ -66,14 +66,12 @@ fn main() {
             if !arguments.only.is_empty() && !arguments.only.contains(&row.name) {
                 continue;
             }
-            for column in &arguments.columns {
-                if record.has(&row, target, column) {
-                    continue;
-                }
-                let cell = match column.as_str() {
-                    "other-platform" => proof.elsewhere(&row),
-                    _ => proof.again(&row, column),
-                };
+            let missing: Vec<&str> = arguments.columns.iter().map(String::as_str).collect();
+            let missing: Vec<&str> = missing
+                .into_iter()
+                .filter(|column| !record.has(&row, target, column))
+                .collect();
+            for (column, cell) in proof.cells(&row, &missing) {
                 eprintln!("{} ({target}), {column}: {cell}", row.name);
                 record.add(&row, target, column, cell);
             }
@@ -157,40 +155,84 @@ impl Proof<'_> {
             .collect()
     }
 
-    /// Builds a script again in one of the ways that `verify` has.
-    fn again(&self, row: &Row, column: &str) -> Value {
-        let how: &[&str] = match column {
-            "rebuild" => &["--rebuild"],
-            "all" => &["--perturb"],
-            factor => &["--each", "--factor", factor],
+    /// One cell for each of `columns`. What is done in one run of kiln is found
+    /// together, and lost together if it is ended.
+    fn cells<'c>(&self, row: &Row, columns: &[&'c str]) -> Vec<(&'c str, Value)> {
+        let is_alone = |column: &&&str| !["all", "other-platform"].contains(column);
+        let apart: Vec<&str> = columns.iter().filter(is_alone).copied().collect();
+        let mut cells = Vec::new();
+        if !apart.is_empty() {
+            cells.extend(self.each(row, &apart));
+        }
+        for column in columns {
+            match *column {
+                "all" => cells.push(("all", self.together(row))),
+                "other-platform" => cells.push(("other-platform", self.elsewhere(row))),
+                _ => {}
+            }
+        }
+        cells
+    }
+
+    /// Builds a script again with everything varied at one time.
+    fn together(&self, row: &Row) -> Value {
+        let verified = self.verify(row, &["--perturb"]);
+        let one = &verified["rebuilt"][0];
+        let builds = one["builds"].as_array().cloned().unwrap_or_default();
+        let sum = |key: &str| -> f64 { builds.iter().filter_map(|it| it[key].as_f64()).sum() };
+        json!({
+            "result": one["outcome"],
+            "builds": builds.len(),
+            "wall_s": sum("wall_s").round(),
+            "cpu_s": sum("cpu_s").round(),
+            "not_varied": not_varied(one),
+        })
+    }
+
+    /// Builds a script again as it is, and with one factor varied at a time.
+    fn each<'c>(&self, row: &Row, columns: &[&'c str]) -> Vec<(&'c str, Value)> {
+        let factors: Vec<&str> = columns
+            .iter()
+            .filter(|column| **column != "rebuild")
+            .copied()
+            .collect();
+        let factors = factors.join(",");
+        let verified = match factors.is_empty() {
+            true => self.verify(row, &["--rebuild"]),
+            false => self.verify(row, &["--each", "--factor", &factors]),
         };
+        let one = &verified["rebuilt"][0];
+        let not_varied = not_varied(one);
+        let builds = one["builds"].as_array().cloned().unwrap_or_default();
+        let cell = |column: &&'c str| {
+            let varied = match *column {
+                "rebuild" => json!([]),
+                factor => json!([factor]),
+            };
+            let build = builds.iter().find(|build| build["varied"] == varied);
+            let cell = match (not_varied.get(*column), build) {
+                (Some(why), _) => json!({ "result": "not varied", "why": why }),
+                (None, Some(build)) => json!({
+                    "result": build["result"],
+                    "wall_s": build["wall_s"].as_f64().unwrap_or_default().round(),
+                    "cpu_s": build["cpu_s"].as_f64().unwrap_or_default().round(),
+                }),
+                // It differed before this factor's turn came.
+                (None, None) => json!({ "result": one["outcome"] }),
+            };
+            (*column, cell)
+        };
+        columns.iter().map(cell).collect()
+    }
+
+    fn verify(&self, row: &Row, how: &[&str]) -> Value {
         let run = self
             .kiln()
             .args(["verify", "--json", "--closure", "--only", &row.name])
             .args(["--target", self.target, self.image])
             .args(how)
             .run();
-        let verified = run.json();
-        let one = &verified["rebuilt"][0];
-        let builds = one["builds"].as_array().cloned().unwrap_or_default();
-        let sum = |key: &str| -> f64 { builds.iter().filter_map(|it| it[key].as_f64()).sum() };
-        let not_varied: Map<String, Value> = one["not_varied"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|it| (text(&it["factor"]), it["why"].clone()))
-            .collect();
-        let result = match not_varied.contains_key(column) {
-            true => "not varied".into(),
-            false => one["outcome"].clone(),
-        };
-        json!({
-            "result": result,
-            "builds": builds.len(),
-            "wall_s": sum("wall_s").round(),
-            "cpu_s": sum("cpu_s").round(),
-            "not_varied": not_varied,
-        })
+        run.json()
     }
 
     /// Builds a script on the other build platform, with all that it needs, and
@@ -233,6 +275,13 @@ impl Proof<'_> {
             "cpu_s": cost["cpu_s"].as_f64().unwrap_or_default().round(),
         })
     }
+}
+
+/// What could not be varied, and why.
+fn not_varied(verified: &Value) -> Map<String, Value> {
+    let all = verified["not_varied"].as_array().into_iter().flatten();
+    all.map(|it| (text(&it["factor"]), it["why"].clone()))
+        .collect()
 }
 
 fn text(value: &Value) -> String {
