@@ -86,6 +86,22 @@ pub fn login(bytes: &[u8]) {
     }
 }
 
+/// What a client asks a served cache for: a path, and in a second line a range of
+/// a file of 1000 bytes.
+pub fn request(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let (path, range) = text.split_once('\n').unwrap_or((text, ""));
+    if let Some(name) = foreign::served_name(path) {
+        let is_hidden = |part: &str| part.is_empty() || part.starts_with('.');
+        assert!(!name.as_str().split('/').any(is_hidden), "{name}");
+    }
+    if let Some((start, length)) = foreign::served_part(range, 1000) {
+        assert!(length > 0 && start < 1000 && start + length <= 1000);
+    }
+}
+
 /// The head and the body of an answer to the question for a file, or for a part
 /// of it:
 ///

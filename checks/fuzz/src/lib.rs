@@ -36,13 +36,13 @@ use kiln_store::tree::{Directory, Entry, Name, Node};
 use kiln_store::trust::key::SecretKey;
 use kiln_store::trust::statement::{Statement, Statements};
 
-pub use answers::{answer, bucket, hint, login, registry};
+pub use answers::{answer, bucket, hint, login, registry, request};
 
 /// Gives bytes to one parser.
 pub type Target = fn(&[u8]);
 
 /// All of them by name.
-pub const TARGETS: [(&str, Target); 21] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("answer", answer),
     ("ar", ar_archive),
     ("bucket", bucket),
@@ -61,6 +61,7 @@ pub const TARGETS: [(&str, Target); 21] = [
     ("realisation", realisation),
     ("registry", registry),
     ("relation", relation),
+    ("request", request),
     ("signed", signed),
     ("statement", statement),
     ("tar", tar),

@@ -1,4 +1,4 @@
-//! What servers and other programs' files say, as one function a parser: for
+//! What servers, clients and other programs' files say, as one function a parser: for
 //! whoever makes such bytes up (`checks/fuzz`), since the parsers themselves are
 //! nobody's business outside their backends. Not part of the library's interface.
 //!
@@ -20,8 +20,22 @@ use super::oci::manifest::Manifest;
 use super::oci::{auth, registry};
 use super::patience::Patience;
 use super::s3::{self, listing};
+use super::serve::request::{self, Range};
 use super::web::answer::{self, Answer};
 use super::web::{Client, Nobody, Site};
+
+/// The file that a path asks `kiln cache serve` for.
+pub fn served_name(path: &str) -> Option<Name> {
+    request::name(path)
+}
+
+/// The part, as start and length, that a `Range` asks `kiln cache serve` for.
+pub fn served_part(range: &str, size_bytes: u64) -> Option<(u64, u64)> {
+    match request::range(range, size_bytes) {
+        Range::Part { start, length } => Some((start, length)),
+        Range::Whole | Range::Beyond => None,
+    }
+}
 
 /// A page of an S3 listing: keys with sizes, and what to ask for next.
 pub type S3Page = (Vec<(String, u64)>, Option<String>);

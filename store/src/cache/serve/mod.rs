@@ -13,7 +13,7 @@
 //! One thread waits for all connections, others read from the disk.
 
 mod body;
-mod request;
+pub(super) mod request;
 mod slow;
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub(super) struct Answer {
 
 /// What a `Range` header comes to for a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Range {
+pub(in crate::cache) enum Range {
     /// All of it: nothing was asked, or what is not understood (RFC 9110, 14.2).
     Whole,
     Part {
@@ -173,7 +173,7 @@ impl Answer {
 
 /// Which file a path means. What is no name of a cache's file is none: so there
 /// is no way up, and none to what begins with a dot.
-fn name(path: &str) -> Option<Name> {
+pub(in crate::cache) fn name(path: &str) -> Option<Name> {
     let path = percent_decode_str(path.strip_prefix('/')?);
     Name::new(path.decode_utf8().ok()?).ok()
 }
@@ -192,7 +192,7 @@ fn lifetime(name: &Name) -> &'static str {
 }
 
 /// One part, in any of its three forms.
-fn range(value: &str, size: u64) -> Range {
+pub(in crate::cache) fn range(value: &str, size: u64) -> Range {
     let Some((first, last)) = value
         .strip_prefix("bytes=")
         .and_then(|it| it.split_once('-'))
