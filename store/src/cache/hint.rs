@@ -10,31 +10,16 @@
 //! A hint itself is not signed, and nothing rests on it: each claim in it is
 //! judged as if it had been asked for alone. A false or old one costs requests.
 
-use bincode::{Decode, Encode};
-
-use super::backend::{Backend, BackendError, Kind};
+use super::backend::{Backend, BackendError};
 use super::name::Name;
-use super::small;
-use crate::canonical;
+use super::{packed, small};
 use crate::hash::Digest;
 use crate::realisation::SignedRealisation;
 use crate::trust::key::PublicKey;
 
-/// The version of the format.
-const VERSION: u32 = 1;
-/// The largest hint that is read, in bytes as sent: some fifty thousand claims.
-const MAX_SENT_BYTES: u64 = 16 << 20;
-/// The same unpacked.
-const MAX_BYTES: usize = 64 << 20;
 /// Facts repeat from claim to claim and shrink to nothing; keys and signatures
 /// do not shrink at all. More effort finds nothing more.
 const LEVEL: i32 = 3;
-
-#[derive(Encode, Decode)]
-struct Hint {
-    version: u32,
-    claims: Vec<SignedRealisation>,
-}
 
 /// The name of `key`'s hint for what `subject` is the digest of.
 pub fn name(subject: &Digest, key: &PublicKey) -> Name {
@@ -50,25 +35,12 @@ pub fn name(subject: &Digest, key: &PublicKey) -> Name {
 pub fn encode(mut claims: Vec<SignedRealisation>) -> Vec<u8> {
     claims.sort_by_key(|claim| claim.realisation.recipe);
     claims.dedup_by_key(|claim| claim.realisation.recipe);
-    let hint = Hint {
-        version: VERSION,
-        claims,
-    };
-    let encoded = canonical::encode(&hint);
-    match zstd::bulk::compress(&encoded, LEVEL) {
-        Ok(bytes) => bytes,
-        Err(error) => unreachable!("zstd in memory with a valid level: {error}"),
-    }
+    packed::encode(claims, LEVEL)
 }
 
 /// Decodes a hint. Claims are as they came: neither checked nor believed.
 pub fn decode(bytes: &[u8]) -> Result<Vec<SignedRealisation>, String> {
-    let encoded = zstd::bulk::decompress(bytes, MAX_BYTES).map_err(|error| error.to_string())?;
-    let hint: Hint = canonical::decode(&encoded).map_err(|error| error.to_string())?;
-    match hint.version {
-        VERSION => Ok(hint.claims),
-        other => Err(format!("version {other}, this kiln reads {VERSION}")),
-    }
+    packed::decode(bytes)
 }
 
 /// Reads `key`'s hint for `subject`; none if there is none.
@@ -77,16 +49,7 @@ pub fn read(
     subject: &Digest,
     key: &PublicKey,
 ) -> Result<Vec<SignedRealisation>, BackendError> {
-    let name = name(subject, key);
-    let Some(bytes) = small::read(backend, &name, MAX_SENT_BYTES)? else {
-        return Ok(Vec::new());
-    };
-    decode(&bytes).map_err(|why| BackendError {
-        place: backend.place(),
-        operation: "read",
-        name: name.to_string(),
-        kind: Kind::Protocol(why),
-    })
+    packed::read(backend, &name(subject, key))
 }
 
 /// Writes `key`'s hint for `subject`, in place of an earlier one.
@@ -103,6 +66,7 @@ pub fn write(
 mod tests {
     use super::*;
     use crate::cache::memory::Memory;
+    use crate::canonical;
     use crate::hash::{ActionKey, RecipeKey, TreeId};
     use crate::trust::key::SecretKey;
     use crate::trust::signature::fixture::claim;
@@ -130,12 +94,12 @@ mod tests {
     fn what_is_no_hint_is_refused() {
         let good = encode(vec![claim(1, 7, "any").signed_by(&secret())]);
         assert!(decode(&good).is_ok());
-        let newer = canonical::encode(&Hint {
+        let newer = canonical::encode(&packed::List::<SignedRealisation> {
             version: 2,
-            claims: Vec::new(),
+            items: Vec::new(),
         });
         let compress = |bytes: &[u8]| zstd::bulk::compress(bytes, 1).expect("memory");
-        let bomb = compress(&vec![0; MAX_BYTES + 1]);
+        let bomb = compress(&vec![0; packed::MAX_BYTES + 1]);
         for bad in [
             &good[..good.len() - 1],
             b"",

@@ -6,7 +6,7 @@
 //! and [`patience`] say how a server is spoken to.
 //!
 //! What is said of builds there: [`claims`], many at a time in a [`hint`], and of
-//! what their recipes are made in [`recipes`]; all of it [`small`] files.
+//! what their recipes are made in [`recipes`]; all of it [`small`] files, lists in one form.
 //!
 //! How trees lie in a cache, the same in all of them (pure):
 //!
@@ -49,6 +49,7 @@ pub mod name;
 pub mod oci;
 pub mod open;
 pub mod pace;
+mod packed;
 pub mod patience;
 pub mod proxies;
 pub mod pull;

@@ -17,18 +17,11 @@ use bincode::{Decode, Encode};
 
 use super::backend::{Backend, BackendError, Kind};
 use super::name::Name;
-use super::small;
-use crate::canonical;
+use super::{packed, small};
 use crate::hash::{Digest, RecipeKey};
 use crate::realisation::OutputMap;
 use crate::trust::key::PublicKey;
 
-/// The version of the format.
-const VERSION: u32 = 1;
-/// The largest file that is read, in bytes as sent.
-const MAX_SENT_BYTES: u64 = 16 << 20;
-/// The same unpacked.
-const MAX_BYTES: usize = 64 << 20;
 const LEVEL: i32 = 6;
 /// How many recipes of one derivation are kept.
 const KEPT_OF_ONE: usize = 4;
@@ -65,12 +58,6 @@ pub struct Recipe {
     pub fields: Vec<Field>,
 }
 
-#[derive(Encode, Decode)]
-struct List {
-    version: u32,
-    recipes: Vec<Recipe>,
-}
-
 /// The name of `key`'s list for the project with this label.
 pub fn name(project: &Digest, key: &PublicKey) -> Name {
     let project = project.to_string();
@@ -83,24 +70,12 @@ pub fn name(project: &Digest, key: &PublicKey) -> Name {
 
 /// Encodes a list.
 pub fn encode(recipes: Vec<Recipe>) -> Vec<u8> {
-    let list = List {
-        version: VERSION,
-        recipes,
-    };
-    match zstd::bulk::compress(&canonical::encode(&list), LEVEL) {
-        Ok(bytes) => bytes,
-        Err(error) => unreachable!("zstd in memory with a valid level: {error}"),
-    }
+    packed::encode(recipes, LEVEL)
 }
 
 /// Decodes a list. Nothing in it is checked or believed.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Recipe>, String> {
-    let encoded = zstd::bulk::decompress(bytes, MAX_BYTES).map_err(|error| error.to_string())?;
-    let list: List = canonical::decode(&encoded).map_err(|error| error.to_string())?;
-    match list.version {
-        VERSION => Ok(list.recipes),
-        other => Err(format!("version {other}, this kiln reads {VERSION}")),
-    }
+    packed::decode(bytes)
 }
 
 /// Reads `key`'s list for `project`; empty if there is none.
@@ -109,16 +84,7 @@ pub fn read(
     project: &Digest,
     key: &PublicKey,
 ) -> Result<Vec<Recipe>, BackendError> {
-    let name = name(project, key);
-    let Some(bytes) = small::read(backend, &name, MAX_SENT_BYTES)? else {
-        return Ok(Vec::new());
-    };
-    decode(&bytes).map_err(|why| BackendError {
-        place: backend.place(),
-        operation: "read",
-        name: name.to_string(),
-        kind: Kind::Protocol(why),
-    })
+    packed::read(backend, &name(project, key))
 }
 
 /// Puts `new` before what `key`'s list for `project` has. Of two writers at one
@@ -169,6 +135,7 @@ fn merge(new: Vec<Recipe>, old: &[Recipe]) -> Vec<Recipe> {
 mod tests {
     use super::*;
     use crate::cache::memory::Memory;
+    use crate::canonical;
     use crate::hash::TreeId;
     use crate::trust::key::SecretKey;
 
@@ -215,13 +182,13 @@ mod tests {
     fn what_is_no_list_is_refused_and_written_over() {
         let cache = Memory::default();
         let (project, key) = (Digest::of(b"p"), SecretKey::from_seed([1; 32]).public());
-        let newer = canonical::encode(&List {
+        let newer = canonical::encode(&packed::List::<Recipe> {
             version: 2,
-            recipes: Vec::new(),
+            items: Vec::new(),
         });
         let compress = |bytes: &[u8]| zstd::bulk::compress(bytes, 1).expect("memory");
         let good = encode(vec![recipe("musl", 1)]);
-        let bomb = compress(&vec![0; MAX_BYTES + 1]);
+        let bomb = compress(&vec![0; packed::MAX_BYTES + 1]);
         let bad = [
             &good[..good.len() - 1],
             b"",
@@ -241,9 +208,9 @@ mod tests {
     /// The bytes of a list do not change while its version is the same.
     #[test]
     fn the_format_is_what_it_was() {
-        let encoded = canonical::encode(&List {
-            version: VERSION,
-            recipes: vec![recipe("musl", 1)],
+        let encoded = canonical::encode(&packed::List {
+            version: packed::VERSION,
+            items: vec![recipe("musl", 1)],
         });
         assert_eq!(Digest::of(&encoded).short(), "5b71d26df353");
     }
