@@ -17,6 +17,9 @@ use crate::guest::{self, Hardware};
 use crate::output;
 use crate::workshop::Workshop;
 
+/// So much of its console a failed check shows.
+const SHOWN_LINES: usize = 30;
+
 #[derive(Serialize)]
 struct Json {
     checks: Vec<Outcome>,
@@ -171,5 +174,48 @@ fn outcome(
             outcome.transcript
         ))?;
     }
+    if !outcome.passed {
+        say_last_lines(&report.transcript);
+    }
     Ok(outcome)
+}
+
+/// Says on stderr what the console of a failed check showed last. Its transcript
+/// may be gone when somebody reads the log of a hosted run.
+fn say_last_lines(transcript: &Path) {
+    // What it says is in the transcript too, which the result has named.
+    let Ok(shown) = std::fs::read(transcript) else {
+        return;
+    };
+    eprintln!("  the last lines of its console:");
+    for line in last_lines(&shown) {
+        eprintln!("    {line}");
+    }
+}
+
+/// The last [`SHOWN_LINES`] lines, without what would steer a terminal.
+fn last_lines(shown: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(shown);
+    let lines: Vec<&str> = text.lines().collect();
+    let printable = |line: &&str| -> String {
+        let steers = |letter: &char| *letter != '\t' && letter.is_control();
+        line.chars().filter(|letter| !steers(letter)).collect()
+    };
+    let last = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
+    last.iter().map(printable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_shown_without_controls() {
+        let mut shown = b"first\r\n".repeat(30);
+        shown.extend(b"\x1b[6n~ # x\0\r\nlast");
+        let lines = last_lines(&shown);
+        assert_eq!(lines.len(), SHOWN_LINES);
+        assert_eq!(lines[SHOWN_LINES - 2..], ["[6n~ # x", "last"]);
+        assert_eq!(last_lines(b""), [""; 0]);
+    }
 }
