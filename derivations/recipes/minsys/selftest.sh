@@ -138,7 +138,10 @@ says date '1980-01-02 00:00' date -u -d @315619200 '+%Y-%m-%d %H:%M'
 says ps 1 sh -c "ps -o pid,comm | awk '\$1 == 1 { print \$1 }'"
 says mount 'tmpfs' sh -c "mkdir m; mount -t tmpfs none m && df m | awk 'END { print \$6 }' | sed 's|.*/m|tmpfs|'; umount m"
 says loopback '1 packets' sh -c "ping -c 1 -W 2 127.0.0.1 | grep -o '1 packets' | head -n 1"
-says nc hi sh -c '(echo hi | nc -l -p 7777 -s 127.0.0.1 -w 5 &) ; sleep 1; nc -w 2 127.0.0.1 7777 < /dev/null'
+# An emulated guest may take long until its server listens, so a client that is
+# refused tries again; and what is served is a file, which is ready from the first.
+echo hi > served
+says nc hi sh -c 'nc -l -p 7777 -s 127.0.0.1 < served & for _ in $(seq 60); do nc 127.0.0.1 7777 < /dev/null 2> /dev/null && break; sleep 1; done'
 says ip lo sh -c "ip -o link show lo | awk -F ': ' '{ print \$2 }'"
 says env b env -i A=b sh -c 'echo $A'
 says timeout 143 sh -c 'timeout 1 sleep 9; echo $?' 2> /dev/null
