@@ -2,9 +2,12 @@
 //! count, the user's own key.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use kiln_derivations::graph::{DerivationId, Graph};
+use kiln_derivations::manifest::sharing::NamedCache;
 use kiln_derivations::manifest::{Manifest, Settings, Sharing};
 use kiln_derivations::realise::caches::Cache;
 use kiln_derivations::realise::caches::hints::{self, Subjects};
@@ -54,27 +57,50 @@ fn settings() -> Result<Settings, CliError> {
     }
 }
 
-/// How fast bytes go, if `rate` limits that; until Ctrl-C, when they need not
-/// wait any more to be ended.
-pub fn pace(context: &Context, rate: Option<Rate>) -> Pace {
-    match rate {
-        None => Pace::default(),
-        Some(rate) => Pace::at_most(rate, context.cancel.flag()),
+/// How fast bytes go to and from caches: what the command line says of all
+/// together, and what is written beside one's URL.
+pub struct Bandwidth {
+    all: Pace,
+    /// Ctrl-C, after which transfers need not wait any more to be ended.
+    stop: Arc<AtomicBool>,
+}
+
+impl Bandwidth {
+    /// At most `rate` for all caches together.
+    pub fn new(context: &Context, rate: Option<Rate>) -> Self {
+        let stop = context.cancel.flag();
+        Self {
+            all: pace(rate, &stop),
+            stop,
+        }
     }
+
+    /// For a cache that `rate` is written beside.
+    fn of_one(&self, rate: Option<Rate>) -> Pace {
+        pace(rate, &self.stop).and(&self.all)
+    }
+}
+
+fn pace(rate: Option<Rate>, stop: &Arc<AtomicBool>) -> Pace {
+    rate.map_or_else(Pace::default, |rate| Pace::at_most(rate, Arc::clone(stop)))
 }
 
 /// Opens every cache that counts. None is asked anything yet. What a cache does
 /// not give can be built, so a dead one is not waited for as a push waits.
-pub fn caches(sharing: &Sharing, store: &Store, pace: Pace) -> Result<Vec<Cache>, CliError> {
+pub fn caches(
+    sharing: &Sharing,
+    store: &Store,
+    bandwidth: &Bandwidth,
+) -> Result<Vec<Cache>, CliError> {
     let mut access = Access::of_environment();
-    access.pace = pace;
     access.patience.connect = CONNECT;
     access.patience.tries = TRIES;
-    let open_one = |cache: &kiln_derivations::manifest::sharing::NamedCache| {
-        let backend = backend(&cache.url, &access)?;
-        named(&cache.name, backend, store)
-    };
-    sharing.caches.iter().map(open_one).collect()
+    let mut caches = Vec::new();
+    for cache in &sharing.caches {
+        access.pace = bandwidth.of_one(cache.bandwidth);
+        caches.push(named(&cache.name, backend(&cache.url, &access)?, store)?);
+    }
+    Ok(caches)
 }
 
 /// Opens the cache that `text` names or is the URL of; without it the only one
@@ -83,11 +109,14 @@ pub fn cache(
     sharing: &Sharing,
     text: Option<&str>,
     store: &Store,
-    pace: Pace,
+    bandwidth: &Bandwidth,
 ) -> Result<Cache, CliError> {
-    let (name, url) = match (text, sharing.caches.as_slice()) {
-        (Some(text), _) => (text, url_of(sharing, text).unwrap_or(text)),
-        (None, [only]) => (only.name.as_str(), only.url.as_str()),
+    let (name, url, rate) = match (text, sharing.caches.as_slice()) {
+        (Some(text), _) => match find(sharing, text) {
+            Some(cache) => (text, cache.url.as_str(), cache.bandwidth),
+            None => (text, text, None),
+        },
+        (None, [only]) => (only.name.as_str(), only.url.as_str(), only.bandwidth),
         (None, []) => {
             return Err(
                 CliError::usage("no cache is named, in the manifest or configuration")
@@ -101,25 +130,22 @@ pub fn cache(
         }
     };
     let access = Access {
-        pace,
+        pace: bandwidth.of_one(rate),
         ..Access::of_environment()
     };
     named(name, backend(url, &access)?, store)
 }
 
-/// The URL of the cache that is called `name`, if one is.
-pub fn url_of<'s>(sharing: &'s Sharing, name: &str) -> Option<&'s str> {
-    let mut caches = sharing.caches.iter();
-    let named = caches.find(|cache| cache.name == name)?;
-    Some(&named.url)
+fn find<'s>(sharing: &'s Sharing, name: &str) -> Option<&'s NamedCache> {
+    sharing.caches.iter().find(|cache| cache.name == name)
 }
 
 /// What is at `text`, a name or a URL, alone: without a store, and without the
 /// caches that are named. A path may be relative, and need not be there.
 pub fn place(sharing: &Sharing, text: &str) -> Result<Place, CliError> {
-    let named = url_of(sharing, text);
+    let named = find(sharing, text);
     let url = match named {
-        Some(url) => url.to_owned(),
+        Some(cache) => cache.url.clone(),
         None if text.contains("://") || text.starts_with("file:") => text.to_owned(),
         None => absolute(text)?,
     };

@@ -1,7 +1,6 @@
 //! `kiln key`.
 
 use kiln_store::cache::claims;
-use kiln_store::cache::pace::Pace;
 use kiln_store::trust::key::{PublicKey, SecretKey};
 use kiln_store::trust::statement::Statement;
 use serde::Serialize;
@@ -9,6 +8,7 @@ use serde::Serialize;
 use crate::args::{KeyArgs, KeyCommand};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::sharing::Bandwidth;
 use crate::{output, sharing};
 
 #[derive(Serialize)]
@@ -87,7 +87,7 @@ fn state(
 ) -> Result<(), CliError> {
     let sharing = sharing::here(context)?;
     let store = context.store()?;
-    let cache = sharing::cache(&sharing, to, &store, Pace::default())?;
+    let cache = sharing::cache(&sharing, to, &store, &Bandwidth::new(context, None))?;
     let public = key.public();
     let unavailable = |error: claims::ClaimError| CliError::machine(error.to_string());
     let there = claims::read_statement(&*cache.backend, &public).map_err(unavailable)?;

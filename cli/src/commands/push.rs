@@ -36,7 +36,7 @@ pub fn run(context: &Context, args: &PushArgs) -> Result<(), CliError> {
     let sharing = sharing::of(&manifest)?;
     let workshop = Workshop::open(context, &args.realise)?;
     let to = args.to.as_deref();
-    let cache = sharing::cache(&sharing, to, workshop.store(), workshop.pace())?;
+    let cache = sharing::cache(&sharing, to, workshop.store(), &workshop.bandwidth())?;
     let key = sharing::key(args.key.as_deref())?;
     let sharer = Sharer {
         context,

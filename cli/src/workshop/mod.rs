@@ -20,7 +20,6 @@ use kiln_derivations::realise::execute::{AskWorld, Failure, Options, Report, exe
 use kiln_derivations::realise::plan::{Plan, State};
 use kiln_derivations::realise::world::{FetchHow, FindSandbox, Machine, Sandboxing};
 use kiln_derivations::sandbox::HostUser;
-use kiln_store::cache::pace::Pace;
 use kiln_store::materialise::Checkout;
 use kiln_store::realisation::OutputMap;
 use kiln_store::scratch::BuildDir;
@@ -30,7 +29,7 @@ use crate::args::RealiseArgs;
 use crate::context::{self, Context};
 use crate::error::CliError;
 use crate::exit::ExitStatus;
-use crate::sharing;
+use crate::sharing::{self, Bandwidth};
 
 pub use sandbox::host_sandbox;
 
@@ -100,7 +99,7 @@ impl<'c> Workshop<'c> {
             // Where nobody is believed, nobody has to be asked.
             let caches = match self.args.offline || sharing.policy.is_empty() {
                 true => Vec::new(),
-                false => sharing::caches(&sharing, &self.store, self.pace())?,
+                false => sharing::caches(&sharing, &self.store, &self.bandwidth())?,
             };
             let _ = self.sharing.set((sharing, caches));
         }
@@ -108,8 +107,8 @@ impl<'c> Workshop<'c> {
     }
 
     /// How fast bytes go to and from caches.
-    pub fn pace(&self) -> Pace {
-        sharing::pace(self.context, self.args.bandwidth)
+    pub fn bandwidth(&self) -> Bandwidth {
+        Bandwidth::new(self.context, self.args.bandwidth)
     }
 
     /// The store.

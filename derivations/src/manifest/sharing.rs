@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use kiln_store::cache::pace::Rate;
 use kiln_store::trust::policy::{BUILD_PLATFORM, Policy, TrustedKey};
 
 use super::assemble::Manifest;
@@ -36,6 +37,8 @@ pub struct NamedCache {
     pub name: String,
     /// Where it is.
     pub url: String,
+    /// How fast bytes go to and from it at most.
+    pub bandwidth: Option<Rate>,
 }
 
 /// What counts here.
@@ -77,6 +80,7 @@ impl Sharing {
                 caches.push(NamedCache {
                     name: name.value.clone(),
                     url: cache.url.value.clone(),
+                    bandwidth: cache.bandwidth.map(|it| it.0),
                 });
             }
         }
@@ -215,7 +219,7 @@ mod tests {
         let own = Settings::parse(
             "config.toml",
             &format!(
-                "[cache.team]\nurl = \"https://mine.example\"\n\
+                "[cache.team]\nurl = \"https://mine.example\"\nbandwidth = \"2M\"\n\
                  [trust]\nrequire = 2\ndistinct = [\"operator\"]\nkeys = [\n\
                  {{ key = \"{A}\", operator = \"a\", build-platform = \"x86_64\" }},\n\
                  {{ key = \"{B}\", operator = \"b\", for = [\"linux*\"] }},\n]\n"
@@ -225,6 +229,9 @@ mod tests {
         let sharing = Sharing::new(&manifest, &own);
         let caches: Vec<_> = sharing.caches.iter().map(|it| it.url.as_str()).collect();
         assert_eq!(caches, ["https://mine.example", "/srv"]);
+        let rates = sharing.caches.iter().map(|it| it.bandwidth);
+        let rates: Vec<_> = rates.map(|it| it.map(Rate::bytes_per_s)).collect();
+        assert_eq!(rates, [Some(2_000_000), None]);
         assert_eq!((sharing.policy.require, sharing.policy.keys.len()), (2, 2));
         let attributes: Vec<_> = sharing.policy.keys[0].attributes.values().collect();
         assert_eq!(attributes, ["x86_64", "a"]);
@@ -240,6 +247,10 @@ mod tests {
         refused("[package.x]\n", &["unknown table `package`"]);
         refused("[cache.x]\n", &["missing key `url`"]);
         refused("[cache.x]\nurl = \"\"\n", &["a cache without a place"]);
+        refused(
+            "[cache.x]\nurl = \"/srv\"\nbandwidth = \"2 mb\"\n",
+            &["`2 mb` is no rate"],
+        );
         refused(
             "[trust]\nkeys = [{ key = \"ed25519:00\" }]\n",
             &["`ed25519:00` is no public key"],

@@ -57,9 +57,9 @@ impl FromStr for Rate {
     }
 }
 
-/// Holds transfers back. Copies share one limit.
+/// Holds transfers back, by one limit or several at a time. Copies share them.
 #[derive(Clone, Default)]
-pub struct Pace(Option<Arc<Limit>>);
+pub struct Pace(Vec<Arc<Limit>>);
 
 struct Limit {
     rate: Rate,
@@ -72,47 +72,43 @@ impl Pace {
     /// At most `rate`, over all transfers together. Once `stop` is set nobody
     /// waits any more: there are others who end the transfers then.
     pub fn at_most(rate: Rate, stop: Arc<AtomicBool>) -> Self {
-        Self(Some(Arc::new(Limit {
+        Self(vec![Arc::new(Limit {
             rate,
             begun: Instant::now(),
             bucket: Mutex::default(),
             stop,
-        })))
+        })])
+    }
+
+    /// By the limits of both.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.0.extend(other.0.iter().cloned());
+        self
     }
 
     /// When all that was moved may have been, since the beginning; and how long
     /// ago that was.
     #[cfg(test)]
     pub(super) fn due(&self) -> (Duration, Duration) {
-        let limit = self.0.as_ref().expect("a limit");
+        let limit = self.0.first().expect("a limit");
         let due = limit.bucket.lock().expect("no panic").due;
         (due, limit.begun.elapsed())
     }
 
     /// How much of `length` bytes to move at once; not none if there are any.
     pub(super) fn room(&self, length: usize) -> usize {
-        match &self.0 {
-            None => length,
-            Some(limit) => {
-                let most = limit.rate.bytes_per_s() / PARTS_A_SECOND;
-                usize::try_from(most).map_or(length, |most| length.min(most))
-            }
-        }
+        let most = |limit: &Arc<Limit>| limit.rate.bytes_per_s() / PARTS_A_SECOND;
+        let least = self.0.iter().map(most).min();
+        let least = least.and_then(|least| usize::try_from(least).ok());
+        least.map_or(length, |least| length.min(least))
     }
 
     /// So many bytes are moved; returns once that is not too many.
     pub(super) fn moved(&self, bytes: usize) {
-        let Some(limit) = &self.0 else {
-            return;
-        };
-        let mut bucket = limit.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = bucket.take(limit.begun.elapsed(), limit.rate, bytes as u64);
-        drop(bucket);
-        while !limit.stop.load(Ordering::Relaxed) {
-            match due.checked_sub(limit.begun.elapsed()) {
-                Some(left) if !left.is_zero() => thread::sleep(left.min(NAP)),
-                _ => return,
-            }
+        let dues: Vec<_> = self.0.iter().map(|limit| limit.take(bytes)).collect();
+        for (limit, due) in self.0.iter().zip(dues) {
+            limit.wait_for(due);
         }
     }
 
@@ -125,12 +121,28 @@ impl Pace {
     }
 }
 
+impl Limit {
+    /// `bytes` are moved: when that is not too many any more, since the beginning.
+    fn take(&self, bytes: usize) -> Duration {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.take(self.begun.elapsed(), self.rate, bytes as u64)
+    }
+
+    fn wait_for(&self, due: Duration) {
+        while !self.stop.load(Ordering::Relaxed) {
+            match due.checked_sub(self.begun.elapsed()) {
+                Some(left) if !left.is_zero() => thread::sleep(left.min(NAP)),
+                _ => return,
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            None => f.write_str("Pace(any)"),
-            Some(limit) => write!(f, "Pace({} bytes a second)", limit.rate.0),
-        }
+        let rates = self.0.iter().map(|limit| limit.rate.0);
+        f.write_str("Pace, bytes a second: ")?;
+        f.debug_list().entries(rates).finish()
     }
 }
 
@@ -234,6 +246,31 @@ mod tests {
         let any = Pace::default();
         assert_eq!(any.room(1 << 20), 1 << 20);
         any.moved(usize::MAX);
+    }
+
+    /// Each limit counts all that it holds back.
+    #[test]
+    fn of_two_limits_both_hold() {
+        let over_all = Pace::at_most(rate("1M"), Arc::default());
+        let one = over_all
+            .clone()
+            .and(&Pace::at_most(rate("100k"), Arc::default()));
+        let other = over_all
+            .clone()
+            .and(&Pace::at_most(rate("200k"), Arc::default()));
+        let most = |pace: &Pace| pace.room(usize::MAX);
+        assert_eq!((most(&one), most(&other)), (12_500, 25_000));
+        one.moved(20_000);
+        other.moved(20_000);
+        let dues = |pace: &Pace| -> Vec<_> {
+            let due = |limit: &Arc<Limit>| limit.bucket.lock().expect("no panic").due;
+            pace.0.iter().map(due).collect()
+        };
+        let milliseconds = Duration::from_millis;
+        let (one, other) = (dues(&one), dues(&other));
+        assert!(one[0] >= milliseconds(40) && one[0] == other[0], "{one:?}");
+        assert!(one[1] >= milliseconds(200), "{one:?}");
+        assert!(other[1] >= milliseconds(100), "{other:?}");
     }
 
     #[test]

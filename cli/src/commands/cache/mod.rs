@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use kiln_derivations::realise::caches::Cache;
 use kiln_store::cache::error::CacheError;
-use kiln_store::cache::pace::Pace;
 use kiln_store::cache::version::{self, VersionError};
 use kiln_store::cache::{check, sweep};
 use serde::Serialize;
@@ -19,6 +18,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitStatus;
 use crate::progress::bytes;
+use crate::sharing::Bandwidth;
 use crate::{output, sharing};
 
 #[derive(Serialize)]
@@ -56,7 +56,7 @@ pub fn run(context: &Context, args: &CacheArgs) -> Result<(), CliError> {
 /// The cache that is named, if this kiln knows its form.
 fn open(context: &Context, name: &str) -> Result<Cache, CliError> {
     let (sharing, store) = (sharing::here(context)?, context.store()?);
-    let cache = sharing::cache(&sharing, Some(name), &store, Pace::default())?;
+    let cache = sharing::cache(&sharing, Some(name), &store, &Bandwidth::new(context, None))?;
     version::read(&*cache.backend).map_err(|error| refused(&error))?;
     Ok(cache)
 }
@@ -156,7 +156,7 @@ fn failed(error: CacheError) -> CliError {
 fn list(context: &Context) -> Result<(), CliError> {
     let sharing = sharing::here(context)?;
     let store = context.store()?;
-    let caches = sharing::caches(&sharing, &store, Pace::default())?;
+    let caches = sharing::caches(&sharing, &store, &Bandwidth::new(context, None))?;
     let policy = &sharing.policy;
     let list = List {
         caches: caches

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use kiln_store::cache::pace::Rate;
 use kiln_store::trust::key::PublicKey;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
@@ -19,6 +20,9 @@ pub struct Cache {
     /// Where it is: a directory (`/srv/kiln` or `file:///srv/kiln`),
     /// `https://host/path`, `s3://bucket/path`, `oci://host/repository`.
     pub url: At<String>,
+    /// How many bytes a second go to and from it at most, such as `2M`. Default:
+    /// as many as go.
+    pub bandwidth: Option<Bandwidth>,
 }
 
 /// Whom to believe. Counts in the manifest that is built and in one's own
@@ -57,6 +61,31 @@ pub struct TrustedKey {
     /// all.
     #[serde(default, rename = "for")]
     pub names: Texts,
+}
+
+/// Bytes a second, written like `500k` or `2M`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bandwidth(pub Rate);
+
+impl<'de> Deserialize<'de> for Bandwidth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Bandwidth).map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Bandwidth {
+    fn schema_name() -> Cow<'static, str> {
+        "Bandwidth".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^[0-9]+[kMG]?$",
+            "description": "Bytes a second such as 500k or 2M, at least 10k.",
+        })
+    }
 }
 
 /// A public key, written like `ed25519:8a88…`.
