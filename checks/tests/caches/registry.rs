@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use kiln_checks::Scratch;
 use kiln_store::cache::access::Access;
-use kiln_store::cache::backend::Kind;
+use kiln_store::cache::backend::{ByteRange, Kind};
 use kiln_store::cache::contract;
 use serde_json::json;
 
@@ -84,6 +84,29 @@ fn a_repository_keeps_the_contract() {
         let other = cache(&url(&server), &access(&[]));
         assert_eq!(get(&*other, at).as_deref(), Some(&b"content"[..]));
     }
+}
+
+/// Who reads a small file asks for its manifest alone: with its blob gone from the
+/// registry it is still there.
+#[test]
+fn small_files_are_in_their_manifests() {
+    let server = start(scratch(&["data"]), "");
+    let content = vec![7; 32 << 10];
+    put(&*cache(&url(&server), &access(&[])), "file", &content).expect("it goes");
+    let digest = "40f7dc455a85f953580d6f3c11cf3b90413e53c41a4dd111100ad02ebfa49d33";
+    let blob = format!(
+        "data/docker/registry/v2/blobs/sha256/{}/{digest}",
+        &digest[..2]
+    );
+    fs::remove_dir_all(server.path(&blob)).expect("it was uploaded");
+    let reader = cache(&url(&server), &access(&[]));
+    assert_eq!(get(&*reader, "file"), Some(content));
+    let end = ByteRange {
+        start: (32 << 10) - 3,
+        length: 10,
+    };
+    let body = reader.open(&name("file"), Some(end)).expect("it is there");
+    assert_eq!(body.and_then(|body| body.length), Some(3));
 }
 
 #[test]

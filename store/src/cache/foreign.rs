@@ -70,7 +70,7 @@ pub fn oci_manifest(bytes: &[u8], name: &Name) -> Result<OciManifest, String> {
     Ok(OciManifest {
         listed: manifest.listed(),
         written: manifest.write(),
-        digest: manifest.file(name).ok().map(|file| file.digest),
+        digest: manifest.file(name).ok().map(|file| file.blob.digest),
     })
 }
 

@@ -1,10 +1,16 @@
 //! The manifest of one file: an artifact of the image specification 1.1. Pure.
+//!
+//! The bytes of a small file are in it too, as that specification's embedded
+//! content, so that who reads one asks once.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::Digest;
 
 use crate::cache::backend::Listed;
 use crate::cache::name::Name;
@@ -14,6 +20,8 @@ pub(super) const MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json"
 const FILE_TYPE: &str = "application/vnd.kiln.cache.file.v1";
 const BYTES_TYPE: &str = "application/octet-stream";
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
+/// Larger files are not embedded: whoever lists a cache reads all manifests.
+pub(super) const EMBEDDED_BYTES: u64 = 32 << 10;
 /// What an artifact has as its config.
 pub(super) const EMPTY: &[u8] = b"{}";
 
@@ -27,6 +35,18 @@ pub(in crate::cache) struct Descriptor {
     media_type: String,
     pub(in crate::cache) digest: String,
     pub(in crate::cache) size: u64,
+    /// Its bytes in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    data: Option<String>,
+}
+
+/// What a manifest tells of its file.
+#[derive(PartialEq, Eq, Debug)]
+pub(in crate::cache) struct File {
+    /// The blob with its bytes.
+    pub(in crate::cache) blob: Descriptor,
+    /// Its bytes, if they are in the manifest: checked against the blob's digest.
+    pub(in crate::cache) embedded: Option<Vec<u8>>,
 }
 
 /// A manifest, as far as it matters.
@@ -49,7 +69,14 @@ impl Descriptor {
             media_type: BYTES_TYPE.to_owned(),
             digest,
             size,
+            data: None,
         }
+    }
+
+    /// The same blob, with its bytes.
+    pub(super) fn embedding(mut self, bytes: &[u8]) -> Self {
+        self.data = Some(STANDARD.encode(bytes));
+        self
     }
 
     pub(super) fn of_config(digest: String) -> Self {
@@ -57,6 +84,21 @@ impl Descriptor {
             media_type: EMPTY_TYPE.to_owned(),
             digest,
             size: EMPTY.len() as u64,
+            data: None,
+        }
+    }
+
+    /// Takes out the bytes that are embedded.
+    fn take_embedded(&mut self) -> Result<Option<Vec<u8>>, String> {
+        let Some(text) = self.data.take() else {
+            return Ok(None);
+        };
+        let bytes = STANDARD.decode(text).ok();
+        let is_it =
+            |bytes: &Vec<u8>| bytes.len() as u64 == self.size && digest_of(bytes) == self.digest;
+        match bytes.filter(is_it) {
+            Some(bytes) => Ok(Some(bytes)),
+            None => Err("a manifest embeds other bytes than it says".to_owned()),
         }
     }
 
@@ -102,11 +144,13 @@ impl Manifest {
         }
     }
 
-    /// The blob, if this is the manifest of `name`.
-    pub(in crate::cache) fn file(mut self, name: &Name) -> Result<Descriptor, String> {
+    /// The file, if this is the manifest of `name`.
+    pub(in crate::cache) fn file(mut self, name: &Name) -> Result<File, String> {
         let is_its = self.annotations.get(TITLE).map(String::as_str) == Some(name.as_str());
-        let file = self.layers.pop().filter(|_| is_its);
-        file.ok_or_else(foreign)
+        let blob = self.layers.pop().filter(|_| is_its);
+        let mut blob = blob.ok_or_else(foreign)?;
+        let embedded = blob.take_embedded()?;
+        Ok(File { blob, embedded })
     }
 
     /// What it is in a listing.
@@ -118,6 +162,21 @@ impl Manifest {
             modified: SystemTime::from(created.parse::<Timestamp>().ok()?),
         })
     }
+}
+
+/// As registries write digests.
+pub(super) fn digest_of(bytes: &[u8]) -> String {
+    hex(&sha2::Sha256::digest(bytes))
+}
+
+/// A SHA-256 digest as registries write it.
+pub(super) fn hex(digest: &[u8]) -> String {
+    use std::fmt::Write;
+    digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
+        // Writing to a text does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn foreign() -> String {
@@ -145,8 +204,54 @@ mod tests {
         assert_eq!(read, written);
         let listed = read.listed().expect("it is a file's");
         assert_eq!((listed.name, listed.size_bytes), (name("a/b"), 7));
-        assert_eq!(read.clone().file(&name("a/b")).expect("it is").size, 7);
+        let file = read.clone().file(&name("a/b")).expect("it is");
+        assert_eq!((file.blob.size, file.embedded), (7, None));
         read.file(&name("a/c")).expect_err("it is another's");
+    }
+
+    /// As it is in registries already.
+    #[test]
+    fn the_form_is_pinned() {
+        let text = concat!(
+            r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","#,
+            r#""artifactType":"application/vnd.kiln.cache.file.v1","#,
+            r#""config":{"mediaType":"application/vnd.oci.empty.v1+json","#,
+            r#""digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"#,
+            r#""layers":[{"mediaType":"application/octet-stream","#,
+            r#""digest":"sha256:ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73","#,
+            r#""size":7,"data":"Y29udGVudA=="}],"#,
+            r#""annotations":{"org.opencontainers.image.created":"2026-01-02T03:04:05Z","#,
+            r#""org.opencontainers.image.title":"packs/0a/0a1b.pack"}}"#,
+        );
+        let read = Manifest::parse(text.as_bytes()).expect("it is one");
+        assert_eq!(String::from_utf8(read.write()).expect("JSON"), text);
+        let config = Descriptor::of_config(digest_of(EMPTY));
+        let blob = Descriptor::of_file(digest_of(b"content"), 7).embedding(b"content");
+        let mut written = Manifest::of_file(&name("packs/0a/0a1b.pack"), config, blob);
+        let created = read.annotations[CREATED].clone();
+        written.annotations.insert(CREATED.to_owned(), created);
+        assert_eq!(written, read);
+    }
+
+    #[test]
+    fn embedded_bytes_are_the_blobs_or_an_error() {
+        let of = |digest: &str, size: u64, bytes: &[u8]| {
+            let blob = Descriptor::of_file(digest.to_owned(), size).embedding(bytes);
+            let config = Descriptor::of_config(digest_of(EMPTY));
+            let written = Manifest::of_file(&name("a/b"), config, blob).write();
+            Manifest::parse(&written).and_then(|read| read.file(&name("a/b")))
+        };
+        let digest = digest_of(b"content");
+        let file = of(&digest, 7, b"content").expect("they are");
+        assert_eq!(file.embedded.as_deref(), Some(&b"content"[..]));
+        assert_eq!(file.blob, Descriptor::of_file(digest.clone(), 7));
+        of(&digest, 7, b"Content").expect_err("others");
+        of(&digest, 8, b"content").expect_err("of another length");
+        let text = String::from_utf8(manifest().write()).expect("JSON");
+        let odd = text.replacen("\"size\":7", "\"size\":7,\"data\":\"=\"", 1);
+        assert_ne!(odd, text);
+        let odd = Manifest::parse(odd.as_bytes()).expect("it is one");
+        odd.file(&name("a/b")).expect_err("no base64");
     }
 
     #[test]

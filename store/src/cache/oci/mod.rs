@@ -8,9 +8,10 @@
 //! ```
 //!
 //! A tag moves at once from one manifest to another, so a file is replaced whole.
-//! Reading takes two requests. Who reads parts of a file is spared the first of
-//! them: what [`Oci::size`], a whole read or an earlier part saw is what later
-//! parts are of, so that parts of one file fit together.
+//! Reading takes two requests; a small file one, since its bytes are in its manifest
+//! too. Who reads parts of a file is spared the first of them: what [`Oci::size`], a
+//! whole read or an earlier part saw is what later parts are of, so that parts of one
+//! file fit together.
 //!
 //! A registry lists tags and nothing else, so a listing asks for the manifest of
 //! each tag that may fit. Removing takes away the manifest; the registry's own
@@ -28,13 +29,14 @@ pub(super) mod registry;
 mod tag;
 
 use std::collections::HashMap;
+use std::io::Cursor;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use url::Url;
 
-use self::manifest::{Descriptor, Manifest};
+use self::manifest::{Descriptor, EMBEDDED_BYTES, File, Manifest};
 use self::registry::Registry;
 use super::access::Access;
 use super::backend::{Backend, BackendError, Body, ByteRange, Kind, Listed, Source};
@@ -73,8 +75,8 @@ impl Oci {
         }
     }
 
-    /// Looks which blob a name is now.
-    fn look(&self, name: &Name) -> Result<Option<Descriptor>, Kind> {
+    /// Looks what a name is now.
+    fn look(&self, name: &Name) -> Result<Option<File>, Kind> {
         let manifest = self.registry.manifest(&tag::of(name))?;
         let Some((_, bytes)) = manifest else {
             self.seen().remove(name);
@@ -82,7 +84,7 @@ impl Oci {
         };
         let file = Manifest::parse(&bytes).and_then(|manifest| manifest.file(name));
         let file = file.map_err(Kind::Protocol)?;
-        self.seen().insert(name.clone(), file.clone());
+        self.seen().insert(name.clone(), file.blob.clone());
         Ok(Some(file))
     }
 
@@ -95,7 +97,11 @@ impl Oci {
         }
         // Not seen yet, or gone since.
         match self.look(name)? {
-            Some(file) => self.open_blob(name, &file, range),
+            Some(File {
+                blob,
+                embedded: Some(bytes),
+            }) => embedded(&blob, bytes, range).map(Some),
+            Some(File { blob, .. }) => self.open_blob(name, &blob, range),
             None => Ok(None),
         }
     }
@@ -106,17 +112,15 @@ impl Oci {
         file: &Descriptor,
         range: Option<ByteRange>,
     ) -> Result<Option<Body>, Kind> {
-        if let Some(range) = range
-            && range.start >= file.size
-        {
-            let why = format!("it has {} bytes, none from {} on", file.size, range.start);
-            return Err(Kind::Refused(why));
-        }
+        check_start(file, range)?;
         self.registry.blob(&file.digest, name.as_str(), range)
     }
 
     fn write(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
-        let blob = self.registry.push(content, size_bytes)?;
+        let mut blob = self.registry.push(content, size_bytes)?;
+        if size_bytes <= EMBEDDED_BYTES {
+            blob = blob.embedding(&all_of(content)?);
+        }
         let config = self.registry.push_empty()?;
         let manifest = Manifest::of_file(name, config, blob);
         self.registry
@@ -172,6 +176,40 @@ impl Oci {
     }
 }
 
+/// No part begins behind the end.
+fn check_start(file: &Descriptor, range: Option<ByteRange>) -> Result<(), Kind> {
+    match range.filter(|range| range.start >= file.size) {
+        None => Ok(()),
+        Some(range) => Err(Kind::Refused(format!(
+            "it has {} bytes, none from {} on",
+            file.size, range.start
+        ))),
+    }
+}
+
+/// What is embedded in a manifest, or a part of it.
+fn embedded(file: &Descriptor, mut bytes: Vec<u8>, range: Option<ByteRange>) -> Result<Body, Kind> {
+    check_start(file, range)?;
+    if let Some(range) = range {
+        bytes.drain(..usize::try_from(range.start).unwrap_or(bytes.len()));
+        bytes.truncate(usize::try_from(range.length).unwrap_or(usize::MAX));
+    }
+    Ok(Body {
+        length: Some(bytes.len() as u64),
+        content: Box::new(Cursor::new(bytes)),
+    })
+}
+
+fn all_of(content: &mut dyn Source) -> Result<Vec<u8>, Kind> {
+    let mut bytes = Vec::new();
+    let read = content
+        .rewind()
+        .and_then(|()| content.read_to_end(&mut bytes));
+    let unreadable =
+        |error| Kind::Refused(format!("what is to be written cannot be read: {error}"));
+    read.map(|_| bytes).map_err(unreadable)
+}
+
 impl Backend for Oci {
     fn place(&self) -> String {
         self.registry.place().to_owned()
@@ -183,13 +221,13 @@ impl Backend for Oci {
     }
 
     fn size(&self, name: &Name) -> Result<Option<u64>, BackendError> {
-        let file = self.look(name).map(|file| file.map(|file| file.size));
+        let file = self.look(name).map(|file| file.map(|file| file.blob.size));
         file.map_err(|kind| self.error("read", name.as_str(), kind))
     }
 
     fn sends_parts(&self, name: &Name) -> Result<Option<bool>, BackendError> {
         let sends = match self.look(name) {
-            Ok(Some(file)) => self.registry.sends_parts(&file.digest),
+            Ok(Some(file)) => self.registry.sends_parts(&file.blob.digest),
             Ok(None) => Ok(None),
             Err(kind) => Err(kind),
         };

@@ -10,7 +10,7 @@ use ureq::http::{Method, header};
 use url::Url;
 
 use super::auth::Authority;
-use super::manifest::{Descriptor, EMPTY, MEDIA_TYPE};
+use super::manifest::{Descriptor, EMPTY, MEDIA_TYPE, digest_of, hex};
 use super::place::Place;
 use crate::cache::access::Access;
 use crate::cache::backend::{Body, ByteRange, Kind, Source};
@@ -285,10 +285,6 @@ pub(in crate::cache) fn page_of_tags(bytes: &[u8]) -> Result<Vec<String>, Kind> 
     Ok(page.tags.unwrap_or_default())
 }
 
-fn digest_of(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
 fn digest_of_source(content: &mut dyn Source) -> io::Result<String> {
     content.rewind()?;
     let mut hasher = Sha256::new();
@@ -301,15 +297,6 @@ fn digest_of_source(content: &mut dyn Source) -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-}
-
-fn hex(digest: &[u8]) -> String {
-    use std::fmt::Write;
-    digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
-        // Writing to a text does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
