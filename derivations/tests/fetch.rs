@@ -539,7 +539,7 @@ fn a_proxy_is_used() {
     });
     let directory = TempDir::new().expect("directory");
     let mut config = config(directory.path());
-    config.proxies.http = Some(proxy.url.clone());
+    config.proxies.all.http = Some(proxy.url.clone());
     let fetcher = Fetcher::new(config).expect("fetcher");
     let candidate = "http://far.example/file".parse().expect("candidate");
     let fetched = fetcher.fetch(&request(vec![candidate]), &Silent, &Cancel::default());

@@ -23,7 +23,7 @@
 //!   rehashes what is there, [`scratch`] gives builders a place to work and
 //!   [`logs`] keeps what they said.
 //!
-//! On other machines: [`cache`].
+//! On other machines: [`cache`], and [`web`], the way there.
 //!
 //! Enter at [`store::Store`] to use it, at [`layout`] to understand it, at
 //! [`tree::Directory`] for what it holds. The crate knows nothing of manifests,
@@ -53,6 +53,7 @@ pub mod store;
 pub mod tree;
 pub mod trust;
 pub mod verify;
+pub mod web;
 
 mod blobs;
 mod durable;

@@ -9,11 +9,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use kiln_store::web::Agents;
 use ureq::http::Response;
 
 use super::config::Proxies;
 use super::error::Problem;
-use super::exchange::{Agents, From, get};
+use super::exchange::{From, get};
 use super::progress::Cancel;
 
 const BUFFER_BYTES: usize = 64 << 10;

@@ -4,21 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kiln_store::web;
+use url::Url;
+
 use super::apt::AptSettings;
 
 /// The dated archive that keeps every file that was ever in Debian. It is
 /// rate-limited, so it is asked last, over one connection.
 pub const SNAPSHOT_ARCHIVE: &str = "https://snapshot.debian.org/archive";
-
-/// Where distributions keep the certificates that the machine trusts. A machine
-/// behind a proxy that opens TLS trusts one that nobody else knows.
-const CA_BUNDLES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-];
 
 /// How files are fetched. Plain data: no field is looked up later.
 #[derive(Clone, Debug)]
@@ -69,14 +62,14 @@ impl FetchConfig {
     pub fn of_machine(cache_dir: PathBuf) -> Self {
         let apt = AptSettings::of_machine();
         let variable = |name: &str| std::env::var(name).ok();
-        let mut proxies = Proxies::of_environment(variable);
-        proxies.apt = apt.proxies;
-        let named = variable("SSL_CERT_FILE").map(PathBuf::from);
-        let usual = CA_BUNDLES.iter().map(PathBuf::from);
+        let proxies = Proxies {
+            all: web::Proxies::of_environment(variable),
+            apt: apt.proxies,
+        };
         Self {
             debian_roots: apt.roots,
             proxies,
-            ca_bundle: named.into_iter().chain(usual).find(|path| path.is_file()),
+            ca_bundle: web::ca_bundle(variable),
             ..Self::new(cache_dir)
         }
     }
@@ -136,77 +129,29 @@ impl Default for Retry {
 /// Which proxy serves which URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// For `http:` URLs.
-    pub http: Option<String>,
-    /// For `https:` URLs.
-    pub https: Option<String>,
-    /// Hosts and domains that are reached directly.
-    pub direct: Vec<String>,
+    /// For all URLs.
+    pub all: web::Proxies,
     /// What apt is told, for Debian archives: from `http`, `https` or
     /// `http::host` to a proxy, or to none.
     pub apt: BTreeMap<String, Option<String>>,
 }
 
 impl Proxies {
-    /// The customary variables, in lower case before upper case.
-    /// `HTTP_PROXY` is left out on purpose, as everywhere: a CGI server sets it
-    /// from a request header.
-    pub fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let first = |names: &[&str]| {
-            let values = names.iter().filter_map(|name| variable(name));
-            values.into_iter().find(|value| !value.is_empty())
-        };
-        let direct = first(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
-        Self {
-            http: first(&["http_proxy", "all_proxy", "ALL_PROXY"]),
-            https: first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
-            direct: direct
-                .split([',', ' '])
-                .filter(|host| !host.is_empty())
-                .map(|host| host.trim_start_matches('.').to_owned())
-                .collect(),
-            apt: BTreeMap::new(),
-        }
-    }
-
     /// The proxy for `url`. apt's word counts for Debian archives only, and
     /// there before the environment's.
-    pub fn for_url(&self, url: &str, debian: bool) -> Option<&str> {
-        let (scheme, rest) = url.split_once("://")?;
-        let host = host_of(rest);
-        if debian {
-            let keys = [format!("{scheme}::{host}"), scheme.to_owned()];
-            // apt's https follows its http where it is not told otherwise.
-            let keys = keys.into_iter().chain(["http".to_owned()]);
-            if let Some(told) = keys.into_iter().find_map(|key| self.apt.get(&key)) {
-                return told.as_deref();
-            }
-        }
-        if self.direct.iter().any(|domain| is_within(host, domain)) {
-            return None;
-        }
-        match scheme {
-            "https" => self.https.as_deref(),
-            _ => self.http.as_deref(),
-        }
+    pub fn for_url(&self, url: &Url, debian: bool) -> Option<&str> {
+        let told = self.told_to_apt(url).filter(|_| debian);
+        told.unwrap_or_else(|| self.all.for_url(url))
     }
-}
 
-fn host_of(rest: &str) -> &str {
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
-    let host = authority.rsplit('@').next().unwrap_or("");
-    match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or(""),
-        None => host.split(':').next().unwrap_or(""),
+    fn told_to_apt(&self, url: &Url) -> Option<Option<&str>> {
+        let (scheme, host) = (url.scheme(), url.host_str().unwrap_or_default());
+        let of_host = format!("{scheme}::{host}");
+        // apt's https follows its http where it is not told otherwise.
+        let keys = [of_host.as_str(), scheme, "http"];
+        let told = keys.into_iter().find_map(|key| self.apt.get(key))?;
+        Some(told.as_deref())
     }
-}
-
-fn is_within(host: &str, domain: &str) -> bool {
-    domain == "*"
-        || host == domain
-        || host
-            .strip_suffix(domain)
-            .is_some_and(|head| head.ends_with('.'))
 }
 
 #[cfg(test)]
@@ -214,25 +159,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proxies_are_chosen_by_scheme_host_and_apt() {
-        let mut proxies = Proxies::of_environment(|name| match name {
-            "http_proxy" => Some("http://env:1".to_owned()),
-            "no_proxy" => Some("localhost,.inside.example".to_owned()),
-            _ => None,
-        });
-        let check = |proxies: &Proxies, url: &str, debian: bool, expected: Option<&str>| {
-            assert_eq!(proxies.for_url(url, debian), expected, "{url}");
+    fn apts_proxies_come_first_for_debian() {
+        let all = web::Proxies {
+            http: Some("http://env:1".to_owned()),
+            ..web::Proxies::default()
         };
-        check(&proxies, "http://a.example/x", false, Some("http://env:1"));
-        check(&proxies, "https://a.example/x", false, None);
-        check(&proxies, "http://b.inside.example:80/x", false, None);
-        check(
-            &proxies,
-            "http://notinside.example/x",
-            false,
-            Some("http://env:1"),
-        );
+        let mut proxies = Proxies {
+            all,
+            apt: BTreeMap::new(),
+        };
+        let check = |proxies: &Proxies, url: &str, debian: bool, expected: Option<&str>| {
+            let parsed = Url::parse(url).expect("a URL");
+            assert_eq!(proxies.for_url(&parsed, debian), expected, "{url}");
+        };
         check(&proxies, "http://a.example/x", true, Some("http://env:1"));
+        check(&proxies, "https://a.example/x", true, None);
 
         proxies.apt = BTreeMap::from([
             ("http".to_owned(), Some("http://apt:2".to_owned())),
@@ -242,5 +183,6 @@ mod tests {
         check(&proxies, "https://a.example/x", true, Some("http://apt:2"));
         check(&proxies, "http://direct.example/x", true, None);
         check(&proxies, "http://a.example/x", false, Some("http://env:1"));
+        check(&proxies, "https://a.example/x", false, None);
     }
 }

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use kiln_store::hash::Digest;
+use kiln_store::web::Agents;
 
 use super::candidate::Candidate;
 use super::config::FetchConfig;
 use super::error::{Attempt, FetchError, Problem, Stop};
-use super::exchange::Agents;
+use super::exchange::agents;
 use super::part::{Part, disk};
 use super::place::{Kind, Place, places};
 use super::progress::{Cancel, FetchProgress};
@@ -53,7 +54,7 @@ impl Fetcher {
         let made = fs::create_dir_all(&config.cache_dir);
         made.map_err(|e| disk("create", &config.cache_dir, e))?;
         Ok(Self {
-            agents: Agents::new(&config),
+            agents: agents(&config),
             config,
             preferred: AtomicUsize::new(0),
             snapshot: Mutex::new(()),

@@ -7,12 +7,12 @@
 
 use std::time::{Duration, Instant};
 
+use kiln_store::web::Agents;
 use ureq::http::{Response, header};
 
 use super::arrival::{Arrival, Arrivals, Question, Stopped};
 use super::config::{Proxies, Timeouts};
 use super::error::{FetchError, Problem, Stop};
-use super::exchange::Agents;
 use super::part::Part;
 use super::progress::{Cancel, FetchProgress};
 

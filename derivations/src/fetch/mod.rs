@@ -36,7 +36,6 @@ mod config;
 mod error;
 mod exchange;
 mod fetcher;
-mod forward;
 pub mod git;
 mod http;
 mod many;

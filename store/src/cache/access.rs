@@ -6,17 +6,7 @@ use std::path::PathBuf;
 use super::credentials::Credentials;
 use super::pace::Pace;
 use super::patience::Patience;
-use super::proxies::Proxies;
-
-/// Where distributions keep the certificates that the machine trusts. A machine
-/// behind a proxy that opens TLS trusts one that nobody else knows.
-const CA_BUNDLES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-];
+use crate::web::{self, Proxies};
 
 /// With what caches are reached.
 #[derive(Clone, Debug)]
@@ -53,12 +43,10 @@ impl Access {
     /// certificates; otherwise they are where distributions keep them.
     pub fn of_environment() -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let named = variable("SSL_CERT_FILE").map(PathBuf::from);
-        let usual = CA_BUNDLES.iter().map(PathBuf::from);
         Self {
             credentials: Credentials::of_environment(),
             proxies: Proxies::of_environment(variable),
-            ca_bundle: named.into_iter().chain(usual).find(|path| path.is_file()),
+            ca_bundle: web::ca_bundle(variable),
             ..Self::anonymous()
         }
     }

@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek};
 use std::time::{Duration, SystemTime};
 
 use super::name::Name;
+use crate::web::BadHeader;
 
 /// A part of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +130,12 @@ pub enum Kind {
     /// What it says is not what this kind of server says.
     #[error("unexpected answer: {0}")]
     Protocol(String),
+}
+
+impl From<BadHeader> for Kind {
+    fn from(error: BadHeader) -> Self {
+        Kind::Refused(error.to_string())
+    }
 }
 
 impl Kind {

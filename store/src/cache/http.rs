@@ -31,7 +31,7 @@ struct SameLogin(Option<Login>);
 impl Signer for SameLogin {
     fn sign(&self, question: Question) -> Result<Question, Kind> {
         match &self.0 {
-            Some(login) => question.with(header::AUTHORIZATION, &login.header()),
+            Some(login) => Ok(question.with(header::AUTHORIZATION, &login.header())?),
             None => Ok(question),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Where that is: [`backend`] says what a place must do, and [`contract`] puts it to
 //! the test; [`directory`], [`http`], [`s3`], [`oci`] and [`memory`] are such places,
-//! [`open`] finds the one that a URL names. [`access`], [`credentials`], [`proxies`]
+//! [`open`] finds the one that a URL names. [`access`], [`credentials`]
 //! and [`patience`] say how a server is spoken to.
 //!
 //! What is said of builds there: [`claims`], many at a time in a [`hint`], and of
@@ -51,7 +51,6 @@ pub mod open;
 pub mod pace;
 mod packed;
 pub mod patience;
-pub mod proxies;
 pub mod pull;
 pub mod push;
 pub mod recipes;

@@ -10,7 +10,7 @@ use crate::cache::access::Access;
 use crate::cache::backend::{Backend, Kind};
 use crate::cache::credentials::{Credentials, TOKENS};
 use crate::cache::http::Http;
-use crate::cache::proxies::Proxies;
+use crate::web::Proxies;
 
 /// What a server that always says `status` comes to, and after how many tries.
 fn always(status: &'static str, headers: &'static str) -> (Kind, usize) {

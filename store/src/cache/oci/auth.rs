@@ -58,7 +58,7 @@ struct WithLogin<'a>(Option<&'a Login>);
 impl Signer for WithLogin<'_> {
     fn sign(&self, question: Question) -> Result<Question, Kind> {
         match self.0 {
-            Some(login) => question.with(header::AUTHORIZATION, &login.header()),
+            Some(login) => Ok(question.with(header::AUTHORIZATION, &login.header())?),
             None => Ok(question),
         }
     }
@@ -118,11 +118,11 @@ impl Signer for Authority {
     fn sign(&self, question: Question) -> Result<Question, Kind> {
         // Who has a token need not be asked for one.
         if let Some(login @ Login::Bearer(_)) = &self.login {
-            return question.with(header::AUTHORIZATION, &login.header());
+            return Ok(question.with(header::AUTHORIZATION, &login.header())?);
         }
         let proof = self.proofs().get(&Deed::of(&question.method)).cloned();
         match proof {
-            Some(proof) => question.with(header::AUTHORIZATION, proof.expose()),
+            Some(proof) => Ok(question.with(header::AUTHORIZATION, proof.expose())?),
             None => Ok(question),
         }
     }

@@ -8,7 +8,6 @@ use ureq::SendBody;
 use ureq::http::{Method, header};
 use url::Url;
 
-use super::agents::{Agents, Question};
 use super::answer::{Answer, drain, is_passing, refusal, retry_after, shown, text};
 use super::retry::Tries;
 use super::upload::Upload;
@@ -16,6 +15,7 @@ use crate::cache::access::Access;
 use crate::cache::backend::Kind;
 use crate::cache::pace::Pace;
 use crate::cache::patience::Patience;
+use crate::web::{Agents, BadHeader, Limits, Proxies, Question};
 
 const MAX_REDIRECTS: usize = 10;
 /// From which size on a server is asked whether it wants the body before it is
@@ -50,6 +50,7 @@ impl Signer for Nobody {
 /// Asks servers.
 pub(in crate::cache) struct Client {
     agents: Agents,
+    proxies: Proxies,
     patience: Patience,
     pace: Pace,
 }
@@ -63,8 +64,16 @@ pub(in crate::cache) struct Problem {
 
 impl Client {
     pub(in crate::cache) fn new(access: &Access) -> Self {
+        let limits = Limits {
+            user_agent: &access.user_agent,
+            ca_bundle: access.ca_bundle.as_deref(),
+            connect: access.patience.connect,
+            response: access.patience.response,
+            stall: access.patience.stall,
+        };
         Self {
-            agents: Agents::new(access),
+            agents: Agents::new(&limits),
+            proxies: access.proxies.clone(),
             patience: access.patience,
             pace: access.pace.clone(),
         }
@@ -166,8 +175,9 @@ impl Client {
         mut question: Question,
         upload: Option<&mut Upload<'_>>,
     ) -> Result<Answer, Kind> {
+        let proxy = self.proxies.for_url(&question.url);
         let Some(upload) = upload else {
-            let answer = self.agents.ask(&question, SendBody::none());
+            let answer = self.agents.ask(&question, SendBody::none(), proxy);
             return answer.map_err(kind);
         };
         upload.rewind(&self.patience, &self.pace)?;
@@ -176,8 +186,16 @@ impl Client {
         if size >= EXPECT_BYTES {
             question = question.with(header::EXPECT, "100-continue")?;
         }
-        let answer = self.agents.ask(&question, SendBody::from_reader(upload));
+        let answer = self
+            .agents
+            .ask(&question, SendBody::from_reader(upload), proxy);
         answer.map_err(|error| upload.failure().unwrap_or_else(|| kind(error)))
+    }
+}
+
+impl From<BadHeader> for Problem {
+    fn from(error: BadHeader) -> Self {
+        Kind::from(error).into()
     }
 }
 

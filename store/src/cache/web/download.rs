@@ -13,12 +13,12 @@ use std::time::Instant;
 use ureq::http::{Method, header};
 use url::Url;
 
-use super::agents::Question;
 use super::answer::{Answer, drain, number, text};
 use super::client::{Client, Signer};
 use super::retry::Tries;
 use super::speed::Speed;
 use crate::cache::backend::{BackendError, Body, ByteRange, Kind};
+use crate::web::Question;
 
 /// What is read, and with what.
 pub(super) struct Target {
@@ -140,7 +140,7 @@ impl Download {
         };
         question = question.with(header::RANGE, &range)?;
         match &self.validator {
-            Some(validator) if self.is_begun => question.with(header::IF_RANGE, validator),
+            Some(validator) if self.is_begun => Ok(question.with(header::IF_RANGE, validator)?),
             _ => Ok(question),
         }
     }

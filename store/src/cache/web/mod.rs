@@ -1,6 +1,5 @@
-//! HTTP as all caches on servers need it.
+//! HTTP as all caches on servers need it, above [`crate::web`].
 //!
-//! - `agents`: one request to one server, through the right proxy.
 //! - `client`: asks again after passing problems, follows redirects, and lets
 //!   no credentials follow to another origin.
 //! - `answer`: what an answer means.
@@ -12,18 +11,17 @@
 //! It knows nothing of caches' names. What is secret (logins, signed URLs) is
 //! in no error.
 
-mod agents;
 pub(super) mod answer;
 mod client;
 mod download;
-mod forward;
 mod retry;
 mod site;
 mod speed;
 mod upload;
 
-pub(super) use agents::Question;
 pub(super) use client::{Client, Nobody, Problem, Signer};
 pub(super) use retry::Tries;
 pub(super) use site::{Site, Written};
 pub(super) use upload::Upload;
+
+pub(super) use crate::web::Question;

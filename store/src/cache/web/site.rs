@@ -5,12 +5,12 @@ use std::sync::Arc;
 use ureq::http::{Method, header};
 use url::Url;
 
-use super::agents::Question;
 use super::answer::{Answer, drain, number, refusal, text};
 use super::client::{Client, Problem, Signer};
 use super::download::{self, Target};
 use super::upload::Upload;
 use crate::cache::backend::{Body, ByteRange, Kind};
+use crate::web::Question;
 
 /// A server, and who asks it.
 #[derive(Clone)]

@@ -18,7 +18,8 @@ impl Proxies {
     /// `HTTP_PROXY` is left out on purpose, as everywhere: a CGI server sets it
     /// from a request header.
     pub fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let first = |names: &[&str]| names.iter().find_map(|name| variable(name));
+        let told = |name: &&str| variable(name).filter(|value| !value.is_empty());
+        let first = |names: &[&str]| names.iter().find_map(told);
         let direct = first(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
         Self {
             http: first(&["http_proxy", "all_proxy", "ALL_PROXY"]),

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,24 +17,45 @@ use ureq::{Agent, Body, Proxy, SendBody};
 use url::Url;
 
 use super::forward::Forwarding;
-use crate::cache::access::Access;
-use crate::cache::backend::Kind;
-use crate::cache::proxies::Proxies;
 
 /// Each of many threads finds a connection that it can use again.
 const IDLE_CONNECTIONS: usize = 32;
 
+/// With what servers are asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits<'a> {
+    /// What kiln calls itself.
+    pub user_agent: &'a str,
+    /// The certificates that the machine trusts, in PEM form; without, those that
+    /// kiln was built with.
+    pub ca_bundle: Option<&'a Path>,
+    /// How long it may take to look up a name, and how long to connect.
+    pub connect: Duration,
+    /// How long the first byte of an answer may take.
+    pub response: Duration,
+    /// How long nothing may come or go in the middle of a body.
+    pub stall: Duration,
+}
+
+/// A value that cannot be a header's.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("what is to be sent as `{0}` is no header's value")]
+pub struct BadHeader(HeaderName);
+
 /// What is asked of a server. It is made anew for each try.
 #[derive(Clone, Debug)]
-pub(in crate::cache) struct Question {
-    pub(in crate::cache) method: Method,
+pub struct Question {
+    /// What is to be done.
+    pub method: Method,
     /// Without user and password. It may hold a signature: it is never shown.
-    pub(in crate::cache) url: Url,
-    pub(in crate::cache) headers: Vec<(HeaderName, HeaderValue)>,
+    pub url: Url,
+    /// Headers, besides those that every request has.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Question {
-    pub(in crate::cache) fn new(method: Method, url: Url) -> Self {
+    /// Without headers.
+    pub fn new(method: Method, url: Url) -> Self {
         Self {
             method,
             url,
@@ -41,61 +63,56 @@ impl Question {
         }
     }
 
-    /// Adds a header. `Refused` if the value cannot be one.
-    pub(in crate::cache) fn with(mut self, name: HeaderName, value: &str) -> Result<Self, Kind> {
-        let mut value = HeaderValue::from_str(value).map_err(|_| {
-            Kind::Refused(format!(
-                "what is to be sent as `{name}` is no header's value"
-            ))
-        })?;
+    /// Adds a header.
+    pub fn with(mut self, name: HeaderName, value: &str) -> Result<Self, BadHeader> {
+        let mut value = HeaderValue::from_str(value).map_err(|_| BadHeader(name.clone()))?;
         value.set_sensitive(name == header::AUTHORIZATION);
         self.headers.push((name, value));
         Ok(self)
     }
 }
 
-/// Keeps connections open between requests.
-#[derive(Debug)]
-pub(super) struct Agents {
+/// Keeps connections open between requests. Copies share them.
+#[derive(Clone, Debug)]
+pub struct Agents {
     direct: Agent,
     forwarding: Forwarding,
-    proxies: Proxies,
 }
 
 impl Agents {
-    pub(super) fn new(access: &Access) -> Self {
-        let patience = &access.patience;
+    /// Knows no server yet.
+    pub fn new(limits: &Limits<'_>) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .user_agent(&access.user_agent)
+            .user_agent(limits.user_agent)
             .accept_encoding("identity")
             .proxy(None)
             .max_idle_connections(IDLE_CONNECTIONS)
             .max_idle_connections_per_host(IDLE_CONNECTIONS)
-            .tls_config(tls(access.ca_bundle.as_deref()))
-            .timeout_resolve(Some(patience.connect))
-            .timeout_connect(Some(patience.connect))
-            .timeout_recv_response(Some(patience.response))
-            .timeout_per_read(Some(patience.stall))
-            .timeout_per_write(Some(patience.stall))
+            .tls_config(tls(limits.ca_bundle))
+            .timeout_resolve(Some(limits.connect))
+            .timeout_connect(Some(limits.connect))
+            .timeout_recv_response(Some(limits.response))
+            .timeout_per_read(Some(limits.stall))
+            .timeout_per_write(Some(limits.stall))
             .build();
         Self {
             direct: config.new_agent(),
             forwarding: Forwarding::new(config),
-            proxies: access.proxies.clone(),
         }
     }
 
-    /// Asks once. Redirects come back as answers.
-    pub(super) fn ask(
+    /// Asks once, through `proxy` if there is one. Every answer comes back as it is,
+    /// redirects and refusals too.
+    pub fn ask(
         &self,
         question: &Question,
         body: SendBody<'_>,
+        proxy: Option<&str>,
     ) -> Result<Response<Body>, ureq::Error> {
-        let proxy = self.proxies.for_url(&question.url);
         let (agent, target, own, tunnel) = match proxy {
             Some(proxy) if question.url.scheme() == "http" && is_http(proxy) => {
                 let (target, own) = self.through(proxy, &question.url)?;
