@@ -10,8 +10,9 @@ use ureq::http::{Method, header};
 use url::Url;
 
 use super::access::Access;
-use super::backend::{Backend, BackendError, Body, ByteRange, Kind, Listed, Source};
+use super::backend::{Body, ByteRange, Kind, Listed, Source};
 use super::credentials::{CredentialsError, Login};
+use super::files::Files;
 use super::name::Name;
 use super::web::answer::{Answer, drain, shown};
 use super::web::{Client, Question, Signer, Site, Tries, Upload, Written};
@@ -66,16 +67,48 @@ impl Http {
         url
     }
 
-    fn error(&self, operation: &'static str, name: &Name, kind: Kind) -> BackendError {
-        BackendError {
-            place: self.place(),
-            operation,
-            name: name.to_string(),
-            kind,
+    /// Makes the directories that `name` is in, from the outermost on.
+    fn make_directories(&self, name: &Name) -> Result<(), Kind> {
+        let method = Method::from_bytes(b"MKCOL")
+            .map_err(|_| Kind::Protocol("MKCOL is no method".to_owned()))?;
+        for (end, _) in name.as_str().match_indices('/') {
+            let url = self.url(&name.as_str()[..=end]);
+            let question = Question::new(method.clone(), url);
+            let client = &self.site.client;
+            client.ask(&*self.site.signer, &question, None, |answer| {
+                match answer.status().as_u16() {
+                    // Made; there already; or to be judged by the write.
+                    200..=299 | 301 | 405 | 409 => {
+                        drain(answer);
+                        Ok(())
+                    }
+                    _ => Err(refusal(answer)),
+                }
+            })?;
         }
+        Ok(())
+    }
+}
+
+impl Files for Http {
+    fn place(&self) -> String {
+        self.site.place.clone()
     }
 
-    fn write(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
+    fn open(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, Kind> {
+        self.site
+            .open(self.url(name.as_str()), name.as_str(), range)
+    }
+
+    fn size(&self, name: &Name) -> Result<Option<u64>, Kind> {
+        self.site.size(self.url(name.as_str()))
+    }
+
+    fn sends_parts(&self, name: &Name) -> Result<Option<bool>, Kind> {
+        self.site.sends_parts(self.url(name.as_str()))
+    }
+
+    fn put(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
         let url = self.url(name.as_str());
         let mut upload = Upload::new(content, size_bytes)?;
         let mut has_directories = !name.as_str().contains('/');
@@ -100,68 +133,12 @@ impl Http {
         })
     }
 
-    /// Makes the directories that `name` is in, from the outermost on.
-    fn make_directories(&self, name: &Name) -> Result<(), Kind> {
-        let method = Method::from_bytes(b"MKCOL")
-            .map_err(|_| Kind::Protocol("MKCOL is no method".to_owned()))?;
-        for (end, _) in name.as_str().match_indices('/') {
-            let url = self.url(&name.as_str()[..=end]);
-            let question = Question::new(method.clone(), url);
-            let client = &self.site.client;
-            client.ask(&*self.site.signer, &question, None, |answer| {
-                match answer.status().as_u16() {
-                    // Made; there already; or to be judged by the write.
-                    200..=299 | 301 | 405 | 409 => {
-                        drain(answer);
-                        Ok(())
-                    }
-                    _ => Err(refusal(answer)),
-                }
-            })?;
-        }
-        Ok(())
-    }
-}
-
-impl Backend for Http {
-    fn place(&self) -> String {
-        self.site.place.clone()
-    }
-
-    fn open(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, BackendError> {
-        let opened = self
-            .site
-            .open(self.url(name.as_str()), name.as_str(), range);
-        opened.map_err(|kind| self.error("read", name, kind))
-    }
-
-    fn size(&self, name: &Name) -> Result<Option<u64>, BackendError> {
-        let size = self.site.size(self.url(name.as_str()));
-        size.map_err(|kind| self.error("read", name, kind))
-    }
-
-    fn sends_parts(&self, name: &Name) -> Result<Option<bool>, BackendError> {
-        let sends = self.site.sends_parts(self.url(name.as_str()));
-        sends.map_err(|kind| self.error("read", name, kind))
-    }
-
-    fn put(
-        &self,
-        name: &Name,
-        content: &mut dyn Source,
-        size_bytes: u64,
-    ) -> Result<(), BackendError> {
-        let written = self.write(name, content, size_bytes);
-        written.map_err(|kind| self.error("write", name, kind))
-    }
-
-    fn list(&self, _: &str) -> Result<Option<Vec<Listed>>, BackendError> {
+    fn list(&self, _: &str) -> Result<Option<Vec<Listed>>, Kind> {
         Ok(None)
     }
 
-    fn remove(&self, name: &Name) -> Result<(), BackendError> {
-        let removed = self.site.remove(self.url(name.as_str()));
-        removed.map_err(|kind| self.error("remove", name, kind))
+    fn remove(&self, name: &Name) -> Result<(), Kind> {
+        self.site.remove(self.url(name.as_str()))
     }
 }
 

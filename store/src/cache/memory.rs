@@ -5,7 +5,7 @@ use std::io::{Cursor, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::backend::{Backend, BackendError, Body, ByteRange, Kind, Listed, Source};
+use super::backend::{Body, ByteRange, Kind, Listed, Source};
 use super::name::Name;
 
 /// Files by name, with the time of writing.
@@ -21,23 +21,14 @@ impl Memory {
     fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn error(&self, operation: &'static str, name: &Name, kind: Kind) -> BackendError {
-        BackendError {
-            place: self.place(),
-            operation,
-            name: name.to_string(),
-            kind,
-        }
-    }
 }
 
-impl Backend for Memory {
+impl super::files::Files for Memory {
     fn place(&self) -> String {
         "memory".to_owned()
     }
 
-    fn open(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, BackendError> {
+    fn open(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, Kind> {
         let Some((bytes, _)) = self.files().get(name).cloned() else {
             return Ok(None);
         };
@@ -47,7 +38,7 @@ impl Backend for Memory {
                 let size = bytes.len() as u64;
                 if start >= size || length == 0 {
                     let why = format!("it has {size} bytes, none from {start} on");
-                    return Err(self.error("read", name, Kind::Refused(why)));
+                    return Err(Kind::Refused(why));
                 }
                 let end = start.saturating_add(length).min(size);
                 bytes[start as usize..end as usize].to_vec()
@@ -59,32 +50,25 @@ impl Backend for Memory {
         }))
     }
 
-    fn size(&self, name: &Name) -> Result<Option<u64>, BackendError> {
+    fn size(&self, name: &Name) -> Result<Option<u64>, Kind> {
         let files = self.files();
         Ok(files.get(name).map(|(bytes, _)| bytes.len() as u64))
     }
 
-    fn put(
-        &self,
-        name: &Name,
-        content: &mut dyn Source,
-        size_bytes: u64,
-    ) -> Result<(), BackendError> {
+    fn put(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
         let mut bytes = Vec::new();
-        let rewound = content.rewind();
-        rewound.map_err(|error| self.error("write", name, error.into()))?;
-        let read = content.take(size_bytes + 1).read_to_end(&mut bytes);
-        read.map_err(|error| self.error("write", name, error.into()))?;
+        content.rewind()?;
+        content.take(size_bytes + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 != size_bytes {
             let why = format!("expected {size_bytes} bytes, got {}", bytes.len());
-            return Err(self.error("write", name, Kind::Refused(why)));
+            return Err(Kind::Refused(why));
         }
         self.files()
             .insert(name.clone(), (bytes, SystemTime::now()));
         Ok(())
     }
 
-    fn list(&self, prefix: &str) -> Result<Option<Vec<Listed>>, BackendError> {
+    fn list(&self, prefix: &str) -> Result<Option<Vec<Listed>>, Kind> {
         let files = self.files();
         let found = files
             .iter()
@@ -97,7 +81,7 @@ impl Backend for Memory {
         Ok(Some(listed.collect()))
     }
 
-    fn remove(&self, name: &Name) -> Result<(), BackendError> {
+    fn remove(&self, name: &Name) -> Result<(), Kind> {
         self.files().remove(name);
         Ok(())
     }

@@ -63,6 +63,7 @@ pub mod sweep;
 pub mod version;
 pub mod watch;
 
+mod files;
 mod frame;
 mod transfer;
 mod web;

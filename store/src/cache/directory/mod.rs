@@ -25,7 +25,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{self as sys, AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::cache::backend::{Backend, BackendError, Body, ByteRange, Kind, Listed, Source};
+use crate::cache::backend::{Body, ByteRange, Kind, Listed, Source};
+use crate::cache::files::Files;
 use crate::cache::name::Name;
 use crate::cache::pace::Pace;
 
@@ -71,15 +72,6 @@ impl Directory {
     /// The same, read and written no faster than that.
     pub fn paced(self, pace: Pace) -> Self {
         Self { pace, ..self }
-    }
-
-    fn error(&self, operation: &'static str, name: &str, kind: Kind) -> BackendError {
-        BackendError {
-            place: self.place(),
-            operation,
-            name: name.to_owned(),
-            kind,
-        }
     }
 
     /// The root itself may be a link: it was chosen by who configured it.
@@ -151,43 +143,6 @@ impl Directory {
         }
     }
 
-    fn open_part(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, Kind> {
-        let Found::It((mut file, size)) = self.open_file(name)? else {
-            return Ok(None);
-        };
-        let (start, length) = match range {
-            None => (0, size),
-            Some(ByteRange { start, length }) => (start, length.min(size.saturating_sub(start))),
-        };
-        if range.is_some() && length == 0 {
-            let why = format!("it has {size} bytes, none from {start} on");
-            return Err(Kind::Refused(why));
-        }
-        file.seek(SeekFrom::Start(start))?;
-        Ok(Some(Body {
-            length: Some(length),
-            content: Box::new(self.pace.read(file.take(length))),
-        }))
-    }
-
-    fn write(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
-        content.rewind()?;
-        let (directory, last) = self.make_parent(name)?;
-        let temporary = self.temporary_name();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o666);
-        let fd = sys::openat(&directory, temporary.as_str(), flags, mode).map_err(kind)?;
-        let done = copy(content, &mut File::from(fd), size_bytes, &self.pace).and_then(|()| {
-            sys::renameat(&directory, temporary.as_str(), &directory, last).map_err(kind)
-        });
-        if done.is_err() {
-            // What stays is swept later.
-            let _ = sys::unlinkat(&directory, temporary.as_str(), AtFlags::empty());
-        }
-        done?;
-        sys::fsync(&directory).map_err(kind)
-    }
-
     /// Unique on this machine by process and count, and among the machines that
     /// share the directory by chance.
     fn temporary_name(&self) -> String {
@@ -232,8 +187,58 @@ impl Directory {
         }
         Ok(())
     }
+}
 
-    fn list_all(&self, prefix: &str) -> Result<Vec<Listed>, Kind> {
+impl Files for Directory {
+    fn place(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn open(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, Kind> {
+        let Found::It((mut file, size)) = self.open_file(name)? else {
+            return Ok(None);
+        };
+        let (start, length) = match range {
+            None => (0, size),
+            Some(ByteRange { start, length }) => (start, length.min(size.saturating_sub(start))),
+        };
+        if range.is_some() && length == 0 {
+            let why = format!("it has {size} bytes, none from {start} on");
+            return Err(Kind::Refused(why));
+        }
+        file.seek(SeekFrom::Start(start))?;
+        Ok(Some(Body {
+            length: Some(length),
+            content: Box::new(self.pace.read(file.take(length))),
+        }))
+    }
+
+    fn size(&self, name: &Name) -> Result<Option<u64>, Kind> {
+        match self.open_file(name)? {
+            Found::It((_, size)) => Ok(Some(size)),
+            Found::Nothing => Ok(None),
+        }
+    }
+
+    fn put(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
+        content.rewind()?;
+        let (directory, last) = self.make_parent(name)?;
+        let temporary = self.temporary_name();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o666);
+        let fd = sys::openat(&directory, temporary.as_str(), flags, mode).map_err(kind)?;
+        let done = copy(content, &mut File::from(fd), size_bytes, &self.pace).and_then(|()| {
+            sys::renameat(&directory, temporary.as_str(), &directory, last).map_err(kind)
+        });
+        if done.is_err() {
+            // What stays is swept later.
+            let _ = sys::unlinkat(&directory, temporary.as_str(), AtFlags::empty());
+        }
+        done?;
+        sys::fsync(&directory).map_err(kind)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Option<Vec<Listed>>, Kind> {
         let mut listed = Vec::new();
         let root = self.open_root()?;
         self.walk(&root, "", prefix, &mut |_, _, path, stat| {
@@ -248,10 +253,21 @@ impl Directory {
             }
             Ok(())
         })?;
-        Ok(listed)
+        Ok(Some(listed))
     }
 
-    fn sweep_all(&self, age: Duration) -> Result<u64, Kind> {
+    fn remove(&self, name: &Name) -> Result<(), Kind> {
+        let Found::It((directory, last)) = self.parent(name)? else {
+            return Ok(());
+        };
+        match sys::unlinkat(&directory, last, AtFlags::empty()) {
+            // A directory is no file of this name.
+            Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => Ok(()),
+            Err(errno) => Err(kind(errno)),
+        }
+    }
+
+    fn sweep(&self, age: Duration) -> Result<u64, Kind> {
         let now = SystemTime::now();
         let mut count = 0;
         let root = self.open_root()?;
@@ -269,61 +285,6 @@ impl Directory {
             Ok(())
         })?;
         Ok(count)
-    }
-
-    fn unlink(&self, name: &Name) -> Result<(), Kind> {
-        let Found::It((directory, last)) = self.parent(name)? else {
-            return Ok(());
-        };
-        match sys::unlinkat(&directory, last, AtFlags::empty()) {
-            // A directory is no file of this name.
-            Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => Ok(()),
-            Err(errno) => Err(kind(errno)),
-        }
-    }
-}
-
-impl Backend for Directory {
-    fn place(&self) -> String {
-        self.root.display().to_string()
-    }
-
-    fn open(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, BackendError> {
-        let opened = self.open_part(name, range);
-        opened.map_err(|kind| self.error("read", name.as_str(), kind))
-    }
-
-    fn size(&self, name: &Name) -> Result<Option<u64>, BackendError> {
-        match self.open_file(name) {
-            Ok(Found::It((_, size))) => Ok(Some(size)),
-            Ok(Found::Nothing) => Ok(None),
-            Err(kind) => Err(self.error("read", name.as_str(), kind)),
-        }
-    }
-
-    fn put(
-        &self,
-        name: &Name,
-        content: &mut dyn Source,
-        size_bytes: u64,
-    ) -> Result<(), BackendError> {
-        let written = self.write(name, content, size_bytes);
-        written.map_err(|kind| self.error("write", name.as_str(), kind))
-    }
-
-    fn list(&self, prefix: &str) -> Result<Option<Vec<Listed>>, BackendError> {
-        let listed = self.list_all(prefix).map(Some);
-        listed.map_err(|kind| self.error("list", prefix, kind))
-    }
-
-    fn remove(&self, name: &Name) -> Result<(), BackendError> {
-        let removed = self.unlink(name);
-        removed.map_err(|kind| self.error("remove", name.as_str(), kind))
-    }
-
-    fn sweep(&self, age: Duration) -> Result<u64, BackendError> {
-        let swept = self.sweep_all(age);
-        swept.map_err(|kind| self.error("remove", TEMPORARY, kind))
     }
 }
 

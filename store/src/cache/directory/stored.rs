@@ -1,11 +1,10 @@
 //! Files as they are served to others.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use super::{Directory, Found};
-use crate::cache::backend::{BackendError, Kind};
+use crate::cache::backend::Kind;
 use crate::cache::name::Name;
 
 /// A file, open to be served.
@@ -34,17 +33,17 @@ impl Stored {
 impl Directory {
     /// Opens a file that is served to others. What has no business in a cache is
     /// not there.
-    pub(in crate::cache) fn stored(&self, name: &Name) -> Result<Option<Stored>, BackendError> {
-        let stored = match self.open_file(name) {
-            Ok(Found::It((file, size_bytes))) => file.metadata().map(|metadata| Stored {
-                identity: (metadata.ino(), metadata.mtime(), metadata.mtime_nsec()),
-                file,
-                size_bytes,
-            }),
+    pub(in crate::cache) fn stored(&self, name: &Name) -> Result<Option<Stored>, Kind> {
+        let (file, size_bytes) = match self.open_file(name) {
+            Ok(Found::It(found)) => found,
             Ok(Found::Nothing) | Err(Kind::Refused(_)) => return Ok(None),
-            Err(kind) => return Err(self.error("read", name.as_str(), kind)),
+            Err(kind) => return Err(kind),
         };
-        let failed = |error: io::Error| self.error("read", name.as_str(), error.into());
-        stored.map(Some).map_err(failed)
+        let metadata = file.metadata()?;
+        Ok(Some(Stored {
+            identity: (metadata.ino(), metadata.mtime(), metadata.mtime_nsec()),
+            file,
+            size_bytes,
+        }))
     }
 }

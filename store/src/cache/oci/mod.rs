@@ -39,7 +39,8 @@ use url::Url;
 use self::manifest::{Descriptor, EMBEDDED_BYTES, File, Manifest};
 use self::registry::Registry;
 use super::access::Access;
-use super::backend::{Backend, BackendError, Body, ByteRange, Kind, Listed, Source};
+use super::backend::{Body, ByteRange, Kind, Listed, Source};
+use super::files::Files;
 use super::name::Name;
 use super::open::OpenError;
 
@@ -66,15 +67,6 @@ impl Oci {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn error(&self, operation: &'static str, name: &str, kind: Kind) -> BackendError {
-        BackendError {
-            place: self.place(),
-            operation,
-            name: name.to_owned(),
-            kind,
-        }
-    }
-
     /// Looks what a name is now.
     fn look(&self, name: &Name) -> Result<Option<File>, Kind> {
         let manifest = self.registry.manifest(&tag::of(name))?;
@@ -88,24 +80,6 @@ impl Oci {
         Ok(Some(file))
     }
 
-    fn open_part(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, Kind> {
-        let seen = self.seen().get(name).filter(|_| range.is_some()).cloned();
-        if let Some(file) = &seen
-            && let Some(body) = self.open_blob(name, file, range)?
-        {
-            return Ok(Some(body));
-        }
-        // Not seen yet, or gone since.
-        match self.look(name)? {
-            Some(File {
-                blob,
-                embedded: Some(bytes),
-            }) => embedded(&blob, bytes, range).map(Some),
-            Some(File { blob, .. }) => self.open_blob(name, &blob, range),
-            None => Ok(None),
-        }
-    }
-
     fn open_blob(
         &self,
         name: &Name,
@@ -114,45 +88,6 @@ impl Oci {
     ) -> Result<Option<Body>, Kind> {
         check_start(file, range)?;
         self.registry.blob(&file.digest, name.as_str(), range)
-    }
-
-    fn write(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
-        let mut blob = self.registry.push(content, size_bytes)?;
-        if size_bytes <= EMBEDDED_BYTES {
-            blob = blob.embedding(&all_of(content)?);
-        }
-        let config = self.registry.push_empty()?;
-        let manifest = Manifest::of_file(name, config, blob);
-        self.registry
-            .put_manifest(&tag::of(name), &manifest.write())?;
-        self.seen().remove(name);
-        Ok(())
-    }
-
-    fn list_all(&self, prefix: &str) -> Result<Vec<Listed>, Kind> {
-        let tags = self.registry.tags()?;
-        let tags: Vec<&String> = tags.iter().filter(|tag| tag::may_be(tag, prefix)).collect();
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut listed = Vec::new();
-            while let Some(tag) = tags.get(next.fetch_add(1, Ordering::Relaxed)) {
-                listed.extend(self.listed(tag, prefix)?);
-            }
-            Ok(listed)
-        };
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..LISTERS.min(tags.len()))
-                .map(|_| scope.spawn(work))
-                .collect();
-            let mut all = Vec::new();
-            for worker in workers {
-                let part: Result<Vec<Listed>, Kind> = worker
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                all.extend(part?);
-            }
-            Ok(all)
-        })
     }
 
     /// What a tag is in a listing. Tags of others are none of the cache's files.
@@ -165,14 +100,6 @@ impl Oci {
             .and_then(|manifest| manifest.listed());
         Ok(listed
             .filter(|file| tag::of(&file.name) == tag && file.name.as_str().starts_with(prefix)))
-    }
-
-    fn delete(&self, name: &Name) -> Result<(), Kind> {
-        self.seen().remove(name);
-        match self.registry.manifest(&tag::of(name))? {
-            Some((digest, _)) => self.registry.delete_manifest(&digest),
-            None => Ok(()),
-        }
     }
 }
 
@@ -210,47 +137,84 @@ fn all_of(content: &mut dyn Source) -> Result<Vec<u8>, Kind> {
     read.map(|_| bytes).map_err(unreadable)
 }
 
-impl Backend for Oci {
+impl Files for Oci {
     fn place(&self) -> String {
         self.registry.place().to_owned()
     }
 
-    fn open(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, BackendError> {
-        let opened = self.open_part(name, range);
-        opened.map_err(|kind| self.error("read", name.as_str(), kind))
+    fn open(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, Kind> {
+        let seen = self.seen().get(name).filter(|_| range.is_some()).cloned();
+        if let Some(file) = &seen
+            && let Some(body) = self.open_blob(name, file, range)?
+        {
+            return Ok(Some(body));
+        }
+        // Not seen yet, or gone since.
+        match self.look(name)? {
+            Some(File {
+                blob,
+                embedded: Some(bytes),
+            }) => embedded(&blob, bytes, range).map(Some),
+            Some(File { blob, .. }) => self.open_blob(name, &blob, range),
+            None => Ok(None),
+        }
     }
 
-    fn size(&self, name: &Name) -> Result<Option<u64>, BackendError> {
-        let file = self.look(name).map(|file| file.map(|file| file.blob.size));
-        file.map_err(|kind| self.error("read", name.as_str(), kind))
+    fn size(&self, name: &Name) -> Result<Option<u64>, Kind> {
+        Ok(self.look(name)?.map(|file| file.blob.size))
     }
 
-    fn sends_parts(&self, name: &Name) -> Result<Option<bool>, BackendError> {
-        let sends = match self.look(name) {
-            Ok(Some(file)) => self.registry.sends_parts(&file.blob.digest),
-            Ok(None) => Ok(None),
-            Err(kind) => Err(kind),
+    fn sends_parts(&self, name: &Name) -> Result<Option<bool>, Kind> {
+        match self.look(name)? {
+            Some(file) => self.registry.sends_parts(&file.blob.digest),
+            None => Ok(None),
+        }
+    }
+
+    fn put(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
+        let mut blob = self.registry.push(content, size_bytes)?;
+        if size_bytes <= EMBEDDED_BYTES {
+            blob = blob.embedding(&all_of(content)?);
+        }
+        let config = self.registry.push_empty()?;
+        let manifest = Manifest::of_file(name, config, blob);
+        self.registry
+            .put_manifest(&tag::of(name), &manifest.write())?;
+        self.seen().remove(name);
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str) -> Result<Option<Vec<Listed>>, Kind> {
+        let tags = self.registry.tags()?;
+        let tags: Vec<&String> = tags.iter().filter(|tag| tag::may_be(tag, prefix)).collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut listed = Vec::new();
+            while let Some(tag) = tags.get(next.fetch_add(1, Ordering::Relaxed)) {
+                listed.extend(self.listed(tag, prefix)?);
+            }
+            Ok(listed)
         };
-        sends.map_err(|kind| self.error("read", name.as_str(), kind))
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..LISTERS.min(tags.len()))
+                .map(|_| scope.spawn(work))
+                .collect();
+            let mut all = Vec::new();
+            for worker in workers {
+                let part: Result<Vec<Listed>, Kind> = worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                all.extend(part?);
+            }
+            Ok(Some(all))
+        })
     }
 
-    fn put(
-        &self,
-        name: &Name,
-        content: &mut dyn Source,
-        size_bytes: u64,
-    ) -> Result<(), BackendError> {
-        let written = self.write(name, content, size_bytes);
-        written.map_err(|kind| self.error("write", name.as_str(), kind))
-    }
-
-    fn list(&self, prefix: &str) -> Result<Option<Vec<Listed>>, BackendError> {
-        let listed = self.list_all(prefix).map(Some);
-        listed.map_err(|kind| self.error("list", prefix, kind))
-    }
-
-    fn remove(&self, name: &Name) -> Result<(), BackendError> {
-        let removed = self.delete(name);
-        removed.map_err(|kind| self.error("remove", name.as_str(), kind))
+    fn remove(&self, name: &Name) -> Result<(), Kind> {
+        self.seen().remove(name);
+        match self.registry.manifest(&tag::of(name))? {
+            Some((digest, _)) => self.registry.delete_manifest(&digest),
+            None => Ok(()),
+        }
     }
 }

@@ -21,7 +21,8 @@ use self::listing::{Page, error_code};
 use self::place::Bucket;
 use self::sign::Keys;
 use super::access::Access;
-use super::backend::{Backend, BackendError, Body, ByteRange, Kind, Listed, Source};
+use super::backend::{Body, ByteRange, Kind, Listed, Source};
+use super::files::Files;
 use super::name::Name;
 use super::open::OpenError;
 use super::web::answer::{Answer, refusal as by_status, shown, text, whole};
@@ -55,51 +56,6 @@ impl S3 {
         })
     }
 
-    fn error(&self, operation: &'static str, name: &str, kind: Kind) -> BackendError {
-        BackendError {
-            place: self.place(),
-            operation,
-            name: name.to_owned(),
-            kind,
-        }
-    }
-
-    fn write(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
-        let mut upload = Upload::new(content, size_bytes)?;
-        let url = self.bucket.url_of(name);
-        let client = &self.site.client;
-        client.persist(&mut Tries::default(), || {
-            match self.site.put(&url, &mut upload)? {
-                Written::Done => Ok(()),
-                // Two writers at once, of which the other was first.
-                Written::Conflict => {
-                    Err(Kind::Busy("the server says 409 Conflict".to_owned()).into())
-                }
-            }
-        })
-    }
-
-    fn list_all(&self, prefix: &str) -> Result<Vec<Listed>, Kind> {
-        let mut listed = Vec::new();
-        let mut token: Option<String> = None;
-        for _ in 0..MAX_PAGES {
-            let page = self.page(prefix, token.as_deref())?;
-            listed.extend(
-                page.files
-                    .into_iter()
-                    .filter_map(|file| self.bucket.listed(file)),
-            );
-            match page.next {
-                None => return Ok(listed),
-                Some(next) if token.as_ref() == Some(&next) => {
-                    return Err(Kind::Protocol("the same page again and again".to_owned()));
-                }
-                next => token = next,
-            }
-        }
-        Err(Kind::Protocol(format!("more than {MAX_PAGES} pages")))
-    }
-
     fn page(&self, prefix: &str, token: Option<&str>) -> Result<Page, Kind> {
         let url = self.bucket.url_of_listing(prefix, token);
         let question = Question::new(Method::GET, url);
@@ -114,46 +70,62 @@ impl S3 {
     }
 }
 
-impl Backend for S3 {
+impl Files for S3 {
     fn place(&self) -> String {
         self.site.place.clone()
     }
 
-    fn open(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, BackendError> {
-        let opened = self
-            .site
-            .open(self.bucket.url_of(name), name.as_str(), range);
-        opened.map_err(|kind| self.error("read", name.as_str(), kind))
+    fn open(&self, name: &Name, range: Option<ByteRange>) -> Result<Option<Body>, Kind> {
+        self.site
+            .open(self.bucket.url_of(name), name.as_str(), range)
     }
 
-    fn size(&self, name: &Name) -> Result<Option<u64>, BackendError> {
-        let size = self.site.size(self.bucket.url_of(name));
-        size.map_err(|kind| self.error("read", name.as_str(), kind))
+    fn size(&self, name: &Name) -> Result<Option<u64>, Kind> {
+        self.site.size(self.bucket.url_of(name))
     }
 
-    fn sends_parts(&self, name: &Name) -> Result<Option<bool>, BackendError> {
-        let sends = self.site.sends_parts(self.bucket.url_of(name));
-        sends.map_err(|kind| self.error("read", name.as_str(), kind))
+    fn sends_parts(&self, name: &Name) -> Result<Option<bool>, Kind> {
+        self.site.sends_parts(self.bucket.url_of(name))
     }
 
-    fn put(
-        &self,
-        name: &Name,
-        content: &mut dyn Source,
-        size_bytes: u64,
-    ) -> Result<(), BackendError> {
-        let written = self.write(name, content, size_bytes);
-        written.map_err(|kind| self.error("write", name.as_str(), kind))
+    fn put(&self, name: &Name, content: &mut dyn Source, size_bytes: u64) -> Result<(), Kind> {
+        let mut upload = Upload::new(content, size_bytes)?;
+        let url = self.bucket.url_of(name);
+        let client = &self.site.client;
+        client.persist(&mut Tries::default(), || {
+            match self.site.put(&url, &mut upload)? {
+                Written::Done => Ok(()),
+                // Two writers at once, of which the other was first.
+                Written::Conflict => {
+                    Err(Kind::Busy("the server says 409 Conflict".to_owned()).into())
+                }
+            }
+        })
     }
 
-    fn list(&self, prefix: &str) -> Result<Option<Vec<Listed>>, BackendError> {
-        let listed = self.list_all(prefix).map(Some);
-        listed.map_err(|kind| self.error("list", prefix, kind))
+    fn list(&self, prefix: &str) -> Result<Option<Vec<Listed>>, Kind> {
+        let mut listed = Vec::new();
+        let mut token: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let page = self.page(prefix, token.as_deref())?;
+            listed.extend(
+                page.files
+                    .into_iter()
+                    .filter_map(|file| self.bucket.listed(file)),
+            );
+            match page.next {
+                None => return Ok(Some(listed)),
+                Some(next) if token.as_ref() == Some(&next) => {
+                    return Err(Kind::Protocol("the same page again and again".to_owned()));
+                }
+                next => token = next,
+            }
+        }
+        Err(Kind::Protocol(format!("more than {MAX_PAGES} pages")))
     }
 
-    fn remove(&self, name: &Name) -> Result<(), BackendError> {
-        let removed = self.site.remove(self.bucket.url_of(name));
-        removed.map_err(|kind| self.error("remove", name.as_str(), kind))
+    fn remove(&self, name: &Name) -> Result<(), Kind> {
+        self.site.remove(self.bucket.url_of(name))
     }
 }
 

@@ -242,7 +242,7 @@ impl Client {
                 let opened = spawn_blocking(move || directory.stored(&name)).await;
                 opened
                     .map_err(io::Error::other)
-                    .and_then(|found| found.map_err(|error| request::io_error(&error.kind)))
+                    .and_then(|found| found.map_err(|error| request::io_error(&error)))
             }
         };
         let answer = asked.answer(found);
