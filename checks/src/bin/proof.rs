@@ -266,14 +266,18 @@ impl Proof<'_> {
         let emulated = self.kiln().args(["--json"]).args(words);
         let emulated = emulated.args(["--build-platform", other]).succeed().json();
         let same = native["outputs"][0]["tree"] == emulated["outputs"][0]["tree"];
+        let result = if same { "same" } else { "differs" };
         let built = run.events.of_kind("built");
         let mut own = built.filter(|event| text(&event["derivation"]["name"]) == row.name);
-        let cost = own.next().cloned().unwrap_or_default();
-        json!({
-            "result": if same { "same" } else { "differs" },
-            "wall_s": cost["wall_s"].as_f64().unwrap_or_default().round(),
-            "cpu_s": cost["cpu_s"].as_f64().unwrap_or_default().round(),
-        })
+        // Another run may have built it; what it cost is not known then.
+        match own.next() {
+            None => json!({ "result": result }),
+            Some(cost) => json!({
+                "result": result,
+                "wall_s": cost["wall_s"].as_f64().unwrap_or_default().round(),
+                "cpu_s": cost["cpu_s"].as_f64().unwrap_or_default().round(),
+            }),
+        }
     }
 }
 
@@ -349,14 +353,12 @@ fn key(row: &Row, target: &str) -> String {
     format!("{} ({target})", row.name)
 }
 
-/// The result, and the builder's CPU minutes.
+/// The result, and the builder's CPU minutes if they are known.
 fn cell(found: &Value) -> String {
-    match found["result"].as_str() {
-        None => "–".to_owned(),
-        Some(result) => {
-            let minutes = found["cpu_s"].as_f64().unwrap_or_default() / 60.0;
-            format!("{result}, {minutes:.1}")
-        }
+    match (found["result"].as_str(), found["cpu_s"].as_f64()) {
+        (None, _) => "–".to_owned(),
+        (Some(result), None) => result.to_owned(),
+        (Some(result), Some(seconds)) => format!("{result}, {:.1}", seconds / 60.0),
     }
 }
 
