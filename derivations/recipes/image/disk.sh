@@ -17,5 +17,9 @@ mke2fs -q -F -t "$IMAGE_FS" -d "$tar" -L "${KILN_IMAGE_LABEL:-}" -U "$KILN_SEED_
     -E "hash_seed=$KILN_SEED_UUID,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" \
     "$out"
 
+# mke2fs records whether `char` is signed where it runs, since hashes of names depend
+# on it. Kernels take either: say "signed" whatever built this.
+debugfs -w -R 'set_super_value flags 1' "$out"
+
 # A full fs or an odd tar must not become an image that only looks right.
 e2fsck -fn "$out"
