@@ -16,6 +16,7 @@ mod init;
 mod places;
 mod platforms;
 mod reproduce;
+mod resident;
 mod zoo;
 
 use std::env;

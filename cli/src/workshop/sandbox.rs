@@ -57,7 +57,18 @@ impl Workshop<'_> {
         };
         let root = self.pinned_root(manifest, &runner.root)?;
         let user = self.user().map_err(|error| machine_error(&error))?;
-        let found = native.emulating(platform, &root, user).map_err(sandbox)?;
+        let resident = match &runner.resident {
+            Some(resident) => {
+                let programs = self.native_root(manifest, &resident.root)?;
+                Some((programs, resident.programs.as_slice()))
+            }
+            None => None,
+        };
+        let resident = resident
+            .as_ref()
+            .map(|(root, names)| (root.as_path(), *names));
+        let found = native.emulating(platform, &root, resident, user);
+        let found = found.map_err(sandbox)?;
         Ok(emulating.insert(found).clone())
     }
 
@@ -95,12 +106,25 @@ impl Workshop<'_> {
             let text = "what runs the sandbox cannot be built in one";
             Err(BuildError::new(FailureClass::Sandbox, text))
         };
-        let here = RealiseArgs {
+        self.root_with(manifest, name, &self.args_here(), &no_script)
+    }
+
+    /// The same for one that a script may have to build, on this machine.
+    fn native_root(
+        &self,
+        manifest: &Manifest,
+        name: &str,
+    ) -> Result<std::path::PathBuf, BuildError> {
+        let find_sandbox = |_| self.find_sandbox(manifest);
+        self.root_with(manifest, name, &self.args_here(), &find_sandbox)
+    }
+
+    fn args_here(&self) -> RealiseArgs {
+        RealiseArgs {
             target: Vec::new(),
             build_platform: None,
             ..self.args.clone()
-        };
-        self.root_with(manifest, name, &here, &no_script)
+        }
     }
 
     /// The same for one that a script may have to build, and that builders use:

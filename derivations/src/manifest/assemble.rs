@@ -14,8 +14,8 @@ use super::parse::parse_file;
 use super::problem::{ManifestError, Problem, SourceFile};
 use super::reference::Kind;
 use super::schema::{
-    BootCheck, Cache, Compose, Document, Flake, Format, Image, Import, Mirrors, Overlay, Package,
-    Rootfs, Runner, Seed, Source, Table, Trust, Variant, Verify,
+    BootCheck, Cache, Compose, Document, Emulation, Flake, Format, Image, Import, Mirrors, Overlay,
+    Package, Rootfs, Runner, Seed, Source, Table, Trust, Variant, Verify,
 };
 use super::span::{At, FileId, Span};
 use crate::derivation::Target;
@@ -38,7 +38,7 @@ pub struct Manifest {
     /// What emulators run from.
     pub emulator: Option<Runner>,
     /// What runs builders of another build platform than this machine's own.
-    pub emulation: Option<Runner>,
+    pub emulation: Option<Emulation>,
     /// What bubblewrap runs from if the host's cannot be used.
     pub sandbox: Option<Runner>,
     /// What `kiln verify` varies builds with.
@@ -320,19 +320,28 @@ impl Assembly {
             "emulator",
             &mut manifest.emulator,
             document.emulator,
+            |it| it.root.span,
             problems,
         );
         single(
             "emulation",
             &mut manifest.emulation,
             document.emulation,
+            |it| it.root.span,
             problems,
         );
-        single("sandbox", &mut manifest.sandbox, document.sandbox, problems);
+        let root = |it: &Runner| it.root.span;
+        single(
+            "sandbox",
+            &mut manifest.sandbox,
+            document.sandbox,
+            root,
+            problems,
+        );
         let verify = document.verify.unwrap_or_default();
         let (clock, locale) = (&mut manifest.verify.clock, &mut manifest.verify.locale);
-        single("verify.clock", clock, verify.clock, problems);
-        single("verify.locale", locale, verify.locale, problems);
+        single("verify.clock", clock, verify.clock, root, problems);
+        single("verify.locale", locale, verify.locale, root, problems);
         match (&manifest.trust, document.trust) {
             (Some(first), Some(second)) => {
                 problems.push(twice("`[trust]`".to_owned(), second.span, first.span));
@@ -397,19 +406,16 @@ impl Assembly {
     }
 }
 
-fn single(
+fn single<T>(
     kind: &str,
-    slot: &mut Option<Runner>,
-    found: Option<Runner>,
+    slot: &mut Option<T>,
+    found: Option<T>,
+    place: impl Fn(&T) -> Span,
     problems: &mut Vec<Problem>,
 ) {
     match (&slot, found) {
         (Some(first), Some(second)) => {
-            problems.push(twice(
-                format!("`[{kind}]`"),
-                second.root.span,
-                first.root.span,
-            ));
+            problems.push(twice(format!("`[{kind}]`"), place(&second), place(first)));
         }
         (None, Some(found)) => *slot = Some(found),
         (_, None) => {}

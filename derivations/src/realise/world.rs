@@ -22,7 +22,7 @@ use crate::derivation::{Builder, Local, LocalOrigin, OUT, Target};
 use crate::fetch::{FetchConfig, Fetcher};
 use crate::sandbox::facts::{self, Facts};
 use crate::sandbox::seccomp::Architecture;
-use crate::sandbox::{Bwrap, Emulator, HostUser, probe};
+use crate::sandbox::{Bwrap, Emulator, HostUser, Resident, probe};
 
 /// A bubblewrap that works, and what builders can see of this machine with it.
 #[derive(Clone, Debug)]
@@ -47,11 +47,13 @@ impl Sandboxing {
     }
 
     /// The same for builders of `platform`, run by QEMU's emulator below `root`,
-    /// which is tried as `user`. Says what is wrong.
+    /// which is tried as `user`, with the programs of `resident` kept in memory.
+    /// Says what is wrong.
     pub fn emulating(
         self,
         platform: Target,
         root: &Path,
+        resident: Option<(&Path, &[String])>,
         user: Option<HostUser>,
     ) -> Result<Self, String> {
         let interpreter = root.join("usr/bin").join(format!("qemu-{platform}"));
@@ -63,6 +65,11 @@ impl Sandboxing {
                 Target::Aarch64 => Architecture::Aarch64,
             },
             interpreter,
+            resident: resident.map(|(root, programs)| Resident {
+                client: root.join("client"),
+                server: root.join(format!("server-{platform}.so")),
+                programs: programs.to_vec(),
+            }),
         };
         let mut facts = self.facts;
         facts.extend(facts::of_emulator(&emulator).map_err(|error| error.to_string())?);

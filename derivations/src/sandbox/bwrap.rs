@@ -99,8 +99,18 @@ impl Bwrap {
 
 /// A copy of a program that nobody can change, in memory and executable.
 pub(super) fn sealed_copy(program: &Path, name: &str) -> io::Result<OwnedFd> {
+    sealed(name, |copy| {
+        io::copy(&mut File::open(program)?, copy).map(drop)
+    })
+}
+
+/// A program that nobody can change any more once `write` has written it.
+pub(super) fn sealed(
+    name: &str,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<OwnedFd> {
     let mut copy = File::from(executable_memory(name)?);
-    io::copy(&mut File::open(program)?, &mut copy)?;
+    write(&mut copy)?;
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&copy, seals)?;
     Ok(copy.into())

@@ -17,7 +17,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::bwrap::sealed_copy;
-use super::request::Emulator;
+use super::request::{Emulator, SandboxRequest};
+use super::resident;
 use super::seccomp::Architecture;
 use super::spawn::MAPPING;
 
@@ -31,32 +32,83 @@ pub(super) mod step {
     pub(crate) const ATTACH: &str = "keeping binfmt_misc mounted";
 }
 
-/// An emulator, ready to be registered.
+/// Programs of another architecture, and what starts them: ready to be registered.
 pub(super) struct Handler {
     program: OwnedFd,
-    architecture: Architecture,
+    programs: Programs,
+}
+
+/// What a handler is for.
+enum Programs {
+    /// Every program of an architecture.
+    All(Architecture),
+    /// The resident programs that start like this.
+    Resident(Vec<resident::Head>),
 }
 
 impl Handler {
-    /// Opens the emulator: a sealed copy, for the reason that
-    /// [`super::Bwrap`] has one. A builder can open it as `/proc/PID/exe`.
-    pub(super) fn open(emulator: &Emulator) -> io::Result<Handler> {
-        Ok(Handler {
+    /// Opens an emulator, and what stands in for its resident programs, which start
+    /// with `heads`: sealed copies, for the reason that [`super::Bwrap`] has one. A
+    /// builder can open them as `/proc/PID/exe`. The kernel asks the one that was
+    /// registered last first.
+    pub(super) fn all(emulator: &Emulator, heads: &[resident::Head]) -> io::Result<Vec<Handler>> {
+        let mut handlers = vec![Handler {
             program: sealed_copy(&emulator.interpreter, "emulator")?,
-            architecture: emulator.architecture,
-        })
+            programs: Programs::All(emulator.architecture),
+        }];
+        if let (Some(resident), [_, ..]) = (&emulator.resident, heads) {
+            handlers.push(Handler {
+                program: resident::client(resident, &emulator.interpreter)?,
+                programs: Programs::Resident(heads.to_vec()),
+            });
+        }
+        Ok(handlers)
     }
 
     pub(super) fn program(&self) -> BorrowedFd<'_> {
         self.program.as_fd()
     }
 
-    /// What is written to `register`, by a process in which the emulator is
-    /// open as `descriptor`.
-    pub(super) fn registration(&self, descriptor: RawFd) -> CString {
-        let line = line(self.architecture, &format!("/proc/self/fd/{descriptor}"));
-        CString::new(line).expect("neither numbers nor constants hold NUL")
+    /// What is written to `register`, a line at a time, by a process in which
+    /// the program is open as `descriptor`.
+    pub(super) fn registrations(&self, descriptor: RawFd) -> Vec<CString> {
+        let interpreter = format!("/proc/self/fd/{descriptor}");
+        let lines = match &self.programs {
+            Programs::All(architecture) => vec![line(*architecture, &interpreter)],
+            Programs::Resident(heads) => heads
+                .iter()
+                .enumerate()
+                .map(|(index, head)| {
+                    let name = format!("resident-{index}");
+                    registration(&name, head, &[0xff; resident::HEAD], &interpreter)
+                })
+                .collect(),
+        };
+        lines
+            .into_iter()
+            .map(|line| CString::new(line).expect("neither numbers nor constants hold NUL"))
+            .collect()
     }
+}
+
+/// How the resident programs start that are mounted in a sandbox.
+pub(super) fn resident_heads(request: &SandboxRequest) -> Vec<resident::Head> {
+    let Some(emulator) = &request.emulator else {
+        return Vec::new();
+    };
+    let Some(resident) = &emulator.resident else {
+        return Vec::new();
+    };
+    let sources = request.mounts.iter().map(|mount| mount.source.as_path());
+    let mut heads = resident::heads(resident, sources);
+    heads.retain(|head| is_of(emulator.architecture, head));
+    heads
+}
+
+fn is_of(architecture: Architecture, head: &resident::Head) -> bool {
+    let wanted = elf_head(architecture);
+    let mut bytes = head.iter().zip(wanted).zip(MASK);
+    bytes.all(|((have, want), mask)| have & mask == want & mask)
 }
 
 /// `:name:M:offset:magic:mask:interpreter:flags`. The flags:
@@ -69,9 +121,12 @@ impl Handler {
 /// - `C`, which takes the ids of a setuid program, is left out: nothing is
 ///   setuid in a sandbox.
 fn line(architecture: Architecture, interpreter: &str) -> String {
-    let magic = escaped(&elf_head(architecture));
-    let mask = escaped(&MASK);
-    format!(":kiln:M::{magic}:{mask}:{interpreter}:OPF")
+    registration("kiln", &elf_head(architecture), &MASK, interpreter)
+}
+
+fn registration(name: &str, magic: &[u8], mask: &[u8], interpreter: &str) -> String {
+    let (magic, mask) = (escaped(magic), escaped(mask));
+    format!(":{name}:M::{magic}:{mask}:{interpreter}:OPF")
 }
 
 /// How an executable of an architecture starts: 64 bits, little endian, ELF

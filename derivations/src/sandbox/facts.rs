@@ -68,7 +68,8 @@ impl Facts {
 }
 
 /// What is recorded of the emulator that a build ran in, sorted by name: what it
-/// calls itself, and the BLAKE3 digest of the program.
+/// calls itself, the BLAKE3 digest of the program, and which programs were made
+/// resident by which library.
 pub fn of_emulator(emulator: &Emulator) -> io::Result<Vec<(String, String)>> {
     let program = &emulator.interpreter;
     let digest = blake3::hash(&fs::read(program)?).to_hex().to_string();
@@ -82,11 +83,19 @@ pub fn of_emulator(emulator: &Emulator) -> io::Result<Vec<(String, String)>> {
         let text = format!("{} --version says nothing", program.display());
         return Err(io::Error::other(text));
     }
-    let pairs = [
+    let mut pairs = vec![
         ("emulator", version.to_owned()),
         ("emulator-blake3", digest),
     ];
-    Ok(pairs.map(|(name, value)| (name.to_owned(), value)).into())
+    if let Some(resident) = &emulator.resident {
+        let server = blake3::hash(&fs::read(&resident.server)?);
+        pairs.push(("emulator-resident", resident.programs.join(" ")));
+        pairs.push(("emulator-resident-blake3", server.to_hex().to_string()));
+    }
+    let owned = pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    Ok(owned.collect())
 }
 
 /// The value of the first `key : value` line.

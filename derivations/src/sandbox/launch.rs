@@ -4,7 +4,7 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -19,6 +19,7 @@ use super::log::Log;
 use super::process::become_subreaper;
 use super::report::Reports;
 use super::request::{Emulator, HostUser, Limits, Terminal};
+use super::resident::Head;
 use super::rlimits;
 use super::seccomp::{self, Architecture};
 use super::spawn::{Child, NotStarted};
@@ -36,6 +37,8 @@ pub(super) struct Job<'a> {
     pub(super) terminal: Option<Terminal>,
     pub(super) variation: &'a Variation,
     pub(super) emulator: Option<&'a Emulator>,
+    /// How the emulator's resident programs start.
+    pub(super) resident: Vec<Head>,
     /// What counts as output on disk.
     pub(super) directories: &'a [&'a Path],
 }
@@ -94,8 +97,11 @@ impl Job<'_> {
         let ends = self.ends().doing("making the builder's input and output")?;
         let program = self.bwrap.open().doing("opening bubblewrap")?;
         let rlimits = rlimits::all();
-        let handler = self.emulator.map(Handler::open).transpose();
-        let handler = handler.doing("opening the emulator")?;
+        let handlers = match self.emulator {
+            Some(emulator) => Handler::all(emulator, &self.resident),
+            None => Ok(Vec::new()),
+        };
+        let handlers = handlers.doing("opening the emulator")?;
         let child = Child {
             program: program.as_fd(),
             arguments: self.words().doing("passing the command")?,
@@ -112,7 +118,7 @@ impl Job<'_> {
             rlimits: &rlimits,
             cgroup: monitor.to_join(),
             variation: self.variation,
-            emulator: handler.as_ref(),
+            emulators: &handlers,
         };
         let start = Instant::now();
         let bwrap = child.start().map_err(|failure| self.not_started(failure))?;
@@ -130,6 +136,7 @@ impl Job<'_> {
             go,
             reports,
             exit_code: None,
+            living: Duration::ZERO,
             log: Log::new(ends.source, log_bytes).doing("making a pipe")?,
             keys_open: ends.session.is_some(),
             session: ends.session,

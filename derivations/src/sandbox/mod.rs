@@ -9,7 +9,8 @@
 //! - `supervise`: the life of one run, in numbered steps; `launch` and `spawn`:
 //!   how it starts; `report` and `process`: how it is known; `log`: what it
 //!   says; `limits`: how it is held; `terminal`: for `kiln shell`.
-//! - `emulation`: programs of another architecture.
+//! - `emulation`: programs of another architecture; `resident`: those of them that
+//!   stay in memory.
 //! - [`bwrap`]: which bubblewrap; [`probe`]: whether it works here, and what to
 //!   do if not; [`facts`]: what is recorded of the host.
 //! - [`variation`]: what `verify` changes of all that.
@@ -31,6 +32,7 @@ pub mod probe;
 mod process;
 mod report;
 pub mod request;
+mod resident;
 pub mod rlimits;
 pub mod seccomp;
 mod spawn;
@@ -45,7 +47,7 @@ pub use error::{BadRequest, SandboxError};
 pub use limits::cgroup::available as cgroup_available;
 pub use request::{
     Emulator, Exit, HostUser, Identity, InputName, Limit, LimitTier, Limits, Mount, MountPoint,
-    Outcome, SandboxRequest, Terminal,
+    Outcome, Resident, SandboxRequest, Terminal,
 };
 pub use supervise::{Output, run};
 pub use variation::Variation;

@@ -176,6 +176,7 @@ pub fn check_emulation(
             _ => Architecture::X86_64,
         },
         interpreter: interpreter.into(),
+        resident: None,
     };
     match trial(bwrap, user, Some(&emulator)) {
         Ok(_) => Ok(()),
@@ -237,6 +238,7 @@ fn trial(
         terminal: None,
         variation: &Variation::default(),
         emulator,
+        resident: Vec::new(),
         directories: &[],
     };
     let mut said = Vec::new();

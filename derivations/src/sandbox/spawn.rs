@@ -57,7 +57,7 @@ pub(super) struct Child<'a> {
     /// What is not to be as the contract has it.
     pub(super) variation: &'a Variation,
     /// What programs of another architecture are to run in.
-    pub(super) emulator: Option<&'a Handler>,
+    pub(super) emulators: &'a [Handler],
 }
 
 /// A started child; it has to be waited for.
@@ -108,8 +108,8 @@ struct Emulation {
     outer: Maps,
     /// Of the one within: the user is itself again.
     inner: Maps,
-    /// What to write to `register` of binfmt_misc.
-    registration: CString,
+    /// What to write to `register` of binfmt_misc, one after the other.
+    registrations: Vec<CString>,
 }
 
 /// Which step of the child failed: shared with it, whether or not all memory is.
@@ -131,7 +131,7 @@ impl Child<'_> {
             None => libc::CLONE_NEWUSER | libc::CLONE_NEWPID,
         };
         match self.start_in(contained) {
-            started if self.emulator.is_some() => started,
+            started if !self.emulators.is_empty() => started,
             Err(failure) if failure.step == "clone" || failure.step == MAPPING => self.start_in(0),
             started => started,
         }
@@ -149,10 +149,12 @@ impl Child<'_> {
         let mut arguments: Vec<_> = self.arguments.iter().map(|word| word.as_ptr()).collect();
         arguments.push(ptr::null());
         let environment = [ptr::null()];
-        // Open until the child has become another program: it names this number.
-        let handler = self.emulator.map(|it| above(it.program(), high.len() + 1));
-        let handler = handler
-            .transpose()
+        // Open until the child has become another program: it names these numbers.
+        let handlers = self
+            .emulators
+            .iter()
+            .map(|it| above(it.program(), high.len() + 1))
+            .collect::<io::Result<Vec<_>>>()
             .map_err(|error| not_started("fcntl", error))?;
         let report = SharedReport::new().map_err(|error| not_started("mmap", error))?;
         let mut plan = Plan {
@@ -174,12 +176,15 @@ impl Child<'_> {
                 0 => None,
                 _ => Some(Maps::new(own_ids(), Ids::Same)),
             },
-            emulation: self.emulator.zip(handler.as_ref()).map(|(it, fd)| {
+            emulation: (!handlers.is_empty()).then(|| {
                 let user = self.user.unwrap_or_else(own_ids);
+                let opened = self.emulators.iter().zip(&handlers);
                 Emulation {
                     outer: Maps::new(user, Ids::Root),
                     inner: Maps::new(user, Ids::OfRoot),
-                    registration: it.registration(fd.as_raw_fd()),
+                    registrations: opened
+                        .flat_map(|(it, fd)| it.registrations(fd.as_raw_fd()))
+                        .collect(),
                 }
             }),
             report: report.0,

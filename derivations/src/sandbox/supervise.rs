@@ -25,6 +25,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::bwrap::Bwrap;
 use super::cancel::CancelToken;
 use super::command;
+use super::emulation;
 use super::error::{Doing, SandboxError};
 use super::launch::{Go, Job};
 use super::limits::Monitor;
@@ -70,6 +71,7 @@ pub fn run(
         terminal: request.terminal,
         variation: &request.variation,
         emulator: request.emulator.as_ref(),
+        resident: emulation::resident_heads(request),
         directories: &[&request.build_dir, &request.out_dir],
     };
     supervise(&job, output, cancel)
@@ -108,6 +110,8 @@ pub(super) struct Running<'a> {
     pub(super) go: Go,
     pub(super) reports: Reports,
     pub(super) exit_code: Option<i32>,
+    /// CPU time of what lived until it was killed with pid 1.
+    pub(super) living: Duration,
     pub(super) log: Log,
     pub(super) session: Option<Session>,
     pub(super) keys_open: bool,
@@ -148,6 +152,10 @@ impl Running<'_> {
                 }
             }
             let ready = self.wait(cancel, cause.is_some())?;
+            // Before the reports are read, which gives the builder its go.
+            if ready.cancel {
+                cause.get_or_insert(Cause::Cancelled);
+            }
             if ready.report {
                 self.read_reports(cause.is_none())?;
             }
@@ -166,9 +174,6 @@ impl Running<'_> {
                 && let Some(session) = &self.session
             {
                 self.keys_open = session.pass_keys();
-            }
-            if ready.cancel {
-                cause.get_or_insert(Cause::Cancelled);
             }
             if let Some(limit) = self.passed_limit() {
                 cause.get_or_insert(Cause::Limit(limit));
@@ -256,11 +261,11 @@ impl Running<'_> {
             return None;
         }
         let pid_one = self.pid_one.as_ref()?;
-        let set_up = self.go.was_taken();
+        let (pid, set_up) = (pid_one.pid, self.go.was_taken());
         if set_up && self.reports.is_held() && builder_has_left(pid_one) {
-            pid_one.kill();
+            self.kill_pid_one();
         }
-        self.monitor.sample(set_up.then_some(pid_one.pid))
+        self.monitor.sample(set_up.then_some(pid))
     }
 
     /// False when there is nothing more at present.
@@ -319,13 +324,14 @@ impl Running<'_> {
     /// Kills everything and waits until it is gone. Pid 1 comes first, so that
     /// what it used is in bubblewrap's account.
     fn end(&mut self) -> Result<Used, SandboxError> {
+        self.kill_pid_one();
         if let Some(pid_one) = &self.pid_one {
-            pid_one.kill();
             pid_one.wait_gone()?;
         }
         self.bwrap.process.kill();
         self.bwrap.process.wait_gone()?;
         let mut used = self.bwrap.process.reap().doing("waiting for bubblewrap")?;
+        used.cpu += self.living;
         // One that is not contained may have left without waiting for pid 1.
         if let Some(rest) = self
             .pid_one
@@ -338,6 +344,18 @@ impl Running<'_> {
         self.reports.release();
         while self.read_reports(false)? {}
         Ok(used)
+    }
+
+    /// Kills the sandbox's processes, once it is noted what they used.
+    fn kill_pid_one(&mut self) {
+        let Some(pid_one) = &self.pid_one else {
+            return;
+        };
+        if self.go.was_taken() {
+            let living = self.monitor.cpu_of_the_living(pid_one.pid);
+            self.living = self.living.max(living);
+        }
+        pid_one.kill();
     }
 
     fn outcome(

@@ -8,13 +8,15 @@ use kiln_derivations::sandbox::seccomp::bpf::{
 };
 use kiln_derivations::sandbox::{CancelToken, Exit};
 
-use crate::support::Kiln;
+use crate::support::{Kiln, bwrap};
 
 #[test]
 fn cancelling_kills_everything_at_once() {
     let kiln = Kiln::script("trap '' TERM INT HUP; (trap '' TERM; sleep 60) & sleep 60");
     let cancel = CancelToken::new().unwrap();
     let other = cancel.clone();
+    // Where the machine has none it is fetched, which counts for nothing here.
+    let _ = bwrap();
     let start = Instant::now();
     let stopper = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(200));
@@ -43,6 +45,22 @@ fn what_is_left_behind_does_not_change_the_exit() {
             "it waited for the rest"
         );
     }
+}
+
+/// Nobody waits for what is killed with pid 1, so it is in no account of the kernel's.
+#[test]
+fn what_is_left_behind_has_used_what_it_used() {
+    let busy =
+        "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done; echo done > /build/done; sleep 600";
+    let script = format!("({busy}) & until [ -e /build/done ]; do sleep 0.1; done");
+    let alone = Kiln::script("i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done").run();
+    let left = Kiln::script(&script).run();
+    assert!(
+        left.outcome.cpu * 2 > alone.outcome.cpu,
+        "{:?} of {:?}",
+        left.outcome.cpu,
+        alone.outcome.cpu
+    );
 }
 
 #[test]

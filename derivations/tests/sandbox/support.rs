@@ -169,6 +169,7 @@ impl Kiln {
                 Target::Aarch64 => Architecture::Aarch64,
             },
             interpreter: crate::pinned::emulation().join(program),
+            resident: None,
         });
         self
     }

@@ -11,13 +11,18 @@ impl Check<'_, '_> {
         let verify = &manifest.verify;
         let runners = [
             &manifest.emulator,
-            &manifest.emulation,
             &manifest.sandbox,
             &verify.clock,
             &verify.locale,
         ];
         for runner in runners.into_iter().flatten() {
             self.reference(&runner.root, &ROOTS);
+        }
+        if let Some(emulation) = &manifest.emulation {
+            self.reference(&emulation.root, &ROOTS);
+            if let Some(resident) = &emulation.resident {
+                self.reference(&resident.root, &ROOTS);
+            }
         }
     }
 

@@ -48,7 +48,7 @@ pub struct Document {
     /// What emulators run from.
     pub emulator: Option<Runner>,
     /// What runs builders of another build platform than this machine's own.
-    pub emulation: Option<Runner>,
+    pub emulation: Option<Emulation>,
     /// What bubblewrap runs from if the host's cannot be used.
     pub sandbox: Option<Runner>,
     /// What `kiln verify` varies builds with.
@@ -142,6 +142,27 @@ pub struct Mirrors {
 pub struct Runner {
     /// A seed, composition or package that is a root with the programs.
     pub root: At<String>,
+}
+
+/// What builders of another build platform run in.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Emulation {
+    /// A seed, composition or package that is a root with the programs.
+    pub root: At<String>,
+    /// Programs that stay in memory from one use to the next.
+    pub resident: Option<Resident>,
+}
+
+/// Programs that stay in memory, since to translate them anew for each use is
+/// most of what emulation costs.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Resident {
+    /// A package that has `client` and `server-ARCH.so`.
+    pub root: At<String>,
+    /// Names of dynamically linked programs in the `bin` of an input.
+    pub programs: Vec<String>,
 }
 
 /// What `kiln verify` varies builds with. Without it the time of day and the

@@ -96,6 +96,13 @@ impl Monitor {
         passed
     }
 
+    /// What the processes that still live have used: as they are killed with their
+    /// pid 1, nobody waits for them, and their usage is in no account. The same
+    /// holds for `pid_one` as for [`Monitor::sample`].
+    pub(super) fn cpu_of_the_living(&mut self, pid_one: i32) -> Duration {
+        self.tree(pid_one).map_or(Duration::ZERO, |tree| tree.cpu())
+    }
+
     /// The limit that the kernel enforced by itself, if it did.
     pub(super) fn passed_in_kernel(&self) -> Option<Limit> {
         self.cgroup.as_ref().and_then(Cgroup::passed)

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::fs::{Dir, Mode, OFlags, fstatvfs, open, openat};
 
@@ -67,6 +68,18 @@ impl Tree {
         usage
     }
 
+    /// CPU time of all processes but pid 1, with the children they waited for.
+    pub(super) fn cpu(&self) -> Duration {
+        let ticks: u64 = self
+            .pids()
+            .iter()
+            .filter(|pid| *pid != "1")
+            .filter_map(|pid| Stat::parse(&self.read(pid, "stat")?))
+            .map(|stat| stat.cpu_ticks)
+            .sum();
+        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
+
     fn scratch_bytes(&self) -> u64 {
         let used =
             |fd: &OwnedFd| fstatvfs(fd).map_or(0, |fs| (fs.f_blocks - fs.f_bfree) * fs.f_frsize);
@@ -94,6 +107,8 @@ impl Tree {
 
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
+    /// Its own, and of the children that it waited for.
+    cpu_ticks: u64,
     threads: u64,
     resident_pages: u64,
 }
@@ -104,8 +119,9 @@ impl Stat {
     fn parse(text: &str) -> Option<Stat> {
         let (_, fields) = text.rsplit_once(") ")?;
         let fields: Vec<_> = fields.split(' ').collect();
-        let number = |index: usize| fields.get(index)?.parse().ok();
+        let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
         Some(Stat {
+            cpu_ticks: number(11)? + number(12)? + number(13)? + number(14)?,
             threads: number(17)?,
             resident_pages: number(21)?,
         })
@@ -129,10 +145,11 @@ mod tests {
 
     #[test]
     fn a_name_cannot_forge_the_fields() {
-        let text = "7 (a) R 1 ) S 1 7 7 0 -1 4194304 90 0 0 0 0 0 0 0 20 0 3 0 5 2621440 250 1";
+        let text = "7 (a) R 1 ) S 1 7 7 0 -1 4194304 90 0 0 0 4 3 2 1 20 0 3 0 5 2621440 250 1";
         assert_eq!(
             Stat::parse(text),
             Some(Stat {
+                cpu_ticks: 10,
                 threads: 3,
                 resident_pages: 250
             })

@@ -1,7 +1,7 @@
 //! The child's side of [`super`], until it is bubblewrap: system calls alone.
 
 use std::convert::Infallible;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 
 use libc::{c_int, c_long, c_void};
@@ -191,7 +191,7 @@ unsafe fn emulate(emulation: &Emulation) -> Result<(), Failed> {
     unsafe {
         call(step::NAMESPACES, libc::SYS_unshare, [outer])?;
         map_ids(&emulation.outer)?;
-        register_emulator(&emulation.registration)?;
+        register_emulator(&emulation.registrations)?;
         call(step::NAMESPACES, libc::SYS_unshare, [inner])?;
         map_ids(&emulation.inner)
     }
@@ -203,7 +203,7 @@ unsafe fn emulate(emulation: &Emulation) -> Result<(), Failed> {
 ///
 /// # Safety
 /// Only in the child, in user and mount namespaces of its own.
-unsafe fn register_emulator(line: &CStr) -> Result<(), Failed> {
+unsafe fn register_emulator(lines: &[CString]) -> Result<(), Failed> {
     const SET_UP: c_long = 6; // FSCONFIG_CMD_CREATE
     const CLOSE_ON_EXEC: c_long = 1; // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
     const FROM_DESCRIPTOR: c_long = 4; // MOVE_MOUNT_F_EMPTY_PATH
@@ -223,12 +223,14 @@ unsafe fn register_emulator(line: &CStr) -> Result<(), Failed> {
         let register = c"register".as_ptr() as c_long;
         let register = [mount, register, write, 0];
         let register = call(step::REGISTER, libc::SYS_openat, register)?;
-        let line = [
-            register,
-            line.as_ptr() as c_long,
-            line.count_bytes() as c_long,
-        ];
-        call(step::REGISTER, libc::SYS_write, line)?;
+        for line in lines {
+            let line = [
+                register,
+                line.as_ptr() as c_long,
+                line.count_bytes() as c_long,
+            ];
+            call(step::REGISTER, libc::SYS_write, line)?;
+        }
         let attach = [mount, nothing, here, place, FROM_DESCRIPTOR];
         call(step::ATTACH, libc::SYS_move_mount, attach)?;
     }
