@@ -7,9 +7,11 @@
 //!     [--columns rebuild,all,…] [--only linux,…]
 //! ```
 //!
-//! Rows are the scripts that the image is built by, on each target. Columns are ways
-//! to build one again: `rebuild`, `all` factors together, each factor alone, and
-//! `other-platform`, on the build platform that this machine is not.
+//! Rows are the scripts that the image is built by, on each target, and the image
+//! itself. Columns are `rehash` of what is stored, and ways to build it again:
+//! `rebuild`, `all` factors together, each factor alone, and `other-platform`, on the
+//! build platform that this machine is not. What `minsys@gcc` builds otherwise than
+//! `minsys` has rows of its own, `NAME@gcc`.
 //!
 //! Every result goes to `docs/proof.json` at once, under the action key that it
 //! was found for. What is there is not done again, and a row whose key changed
@@ -21,7 +23,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kiln_checks::program::repository;
-use kiln_checks::{Kiln, Scratch};
+use kiln_checks::{Events, Kiln, Scratch};
 use serde_json::{Map, Value, json};
 
 const USAGE: &str =
@@ -76,6 +78,11 @@ fn main() {
                 record.add(&row, target, column, cell);
             }
         }
+        let column = "other-platform";
+        if arguments.only.is_empty() && arguments.columns.iter().any(|it| it == column) {
+            let (image, cell) = proof.image_elsewhere();
+            record.add(&image, target, column, cell);
+        }
     }
 }
 
@@ -104,7 +111,10 @@ impl Arguments {
                 None => owned(default),
             }
         };
-        let all: Vec<_> = ["rebuild", "all"].into_iter().chain(FACTORS).collect();
+        let all: Vec<_> = ["rehash", "rebuild", "all"]
+            .into_iter()
+            .chain(FACTORS)
+            .collect();
         Self {
             store: options.get("--store").expect(USAGE).into(),
             image: (*options.get("--image").unwrap_or(&"minsys")).to_owned(),
@@ -118,6 +128,8 @@ impl Arguments {
 /// A script, and the key that it was built under.
 struct Row {
     name: String,
+    /// Of an image that is a variant: which.
+    variant: Option<String>,
     action: String,
 }
 
@@ -150,23 +162,40 @@ impl Proof<'_> {
         scripts
             .map(|event| Row {
                 name: text(&event["derivation"]["name"]),
+                variant: self.variant(),
                 action: text(&event["derivation"]["action"]),
             })
             .collect()
     }
 
+    fn variant(&self) -> Option<String> {
+        let (_, variant) = self.image.split_once('@')?;
+        Some(variant.to_owned())
+    }
+
     /// One cell for each of `columns`. What is done in one run of kiln is found
     /// together, and lost together if it is ended.
     fn cells<'c>(&self, row: &Row, columns: &[&'c str]) -> Vec<(&'c str, Value)> {
-        let is_alone = |column: &&&str| !["all", "other-platform"].contains(column);
-        let apart: Vec<&str> = columns.iter().filter(is_alone).copied().collect();
+        // Where everything is varied, it is first built as it is.
+        let both = columns.contains(&"all") && columns.contains(&"rebuild");
+        let is_apart = |column: &&&str| match **column {
+            "rehash" | "all" | "other-platform" => false,
+            "rebuild" => !both,
+            _ => true,
+        };
+        let apart: Vec<&str> = columns.iter().filter(is_apart).copied().collect();
         let mut cells = Vec::new();
         if !apart.is_empty() {
             cells.extend(self.each(row, &apart));
         }
         for column in columns {
             match *column {
-                "all" => cells.push(("all", self.together(row))),
+                "rehash" => cells.push(("rehash", self.rehash(row))),
+                "all" => {
+                    let (rebuild, all) = self.together(row);
+                    cells.extend(both.then_some(("rebuild", rebuild)));
+                    cells.push(("all", all));
+                }
                 "other-platform" => cells.push(("other-platform", self.elsewhere(row))),
                 _ => {}
             }
@@ -174,19 +203,44 @@ impl Proof<'_> {
         cells
     }
 
-    /// Builds a script again with everything varied at one time.
-    fn together(&self, row: &Row) -> Value {
+    /// Reads what is stored; for what has no name of its own, all of the image.
+    fn rehash(&self, row: &Row) -> Value {
+        let of = |name: &str| {
+            let words = ["verify", "--json", "--target", self.target, name];
+            self.kiln().args(words).run()
+        };
+        let run = match of(&row.name) {
+            run if run.status == 2 => of(self.image),
+            run => run,
+        };
+        let result = match run.json()["damaged"].as_array() {
+            Some(damaged) if damaged.is_empty() && run.status == 0 => "same",
+            _ => "damaged",
+        };
+        json!({ "result": result })
+    }
+
+    /// Builds a script again as it is, and with everything varied at one time.
+    fn together(&self, row: &Row) -> (Value, Value) {
         let verified = self.verify(row, &["--perturb"]);
         let one = &verified["rebuilt"][0];
         let builds = one["builds"].as_array().cloned().unwrap_or_default();
-        let sum = |key: &str| -> f64 { builds.iter().filter_map(|it| it[key].as_f64()).sum() };
-        json!({
+        let is_plain = |build: &&Value| build["varied"] == json!([]);
+        let rebuild = match builds.iter().find(is_plain) {
+            Some(build) => cell_of(&build["result"], build),
+            None => json!({ "result": one["outcome"] }),
+        };
+        let sum = |key: &str| -> f64 {
+            let varied = builds.iter().filter(|build| !is_plain(build));
+            varied.filter_map(|it| it[key].as_f64()).sum()
+        };
+        let all = json!({
             "result": one["outcome"],
-            "builds": builds.len(),
             "wall_s": sum("wall_s").round(),
             "cpu_s": sum("cpu_s").round(),
             "not_varied": not_varied(one),
-        })
+        });
+        (rebuild, all)
     }
 
     /// Builds a script again as it is, and with one factor varied at a time.
@@ -212,11 +266,7 @@ impl Proof<'_> {
             let build = builds.iter().find(|build| build["varied"] == varied);
             let cell = match (not_varied.get(*column), build) {
                 (Some(why), _) => json!({ "result": "not varied", "why": why }),
-                (None, Some(build)) => json!({
-                    "result": build["result"],
-                    "wall_s": build["wall_s"].as_f64().unwrap_or_default().round(),
-                    "cpu_s": build["cpu_s"].as_f64().unwrap_or_default().round(),
-                }),
+                (None, Some(build)) => cell_of(&build["result"], build),
                 // It differed before this factor's turn came.
                 (None, None) => json!({ "result": one["outcome"] }),
             };
@@ -236,49 +286,90 @@ impl Proof<'_> {
     }
 
     /// Builds a script on the other build platform, with all that it needs, and
-    /// compares outputs and recipe keys.
+    /// compares outputs. An image's format has no name of its own; the image that it
+    /// is a file of has.
     fn elsewhere(&self, row: &Row) -> Value {
-        let other = match std::env::consts::ARCH {
-            "x86_64" => "aarch64",
-            _ => "x86_64",
+        let named = match &row.variant {
+            Some(variant) => format!("{}@{variant}", row.name),
+            None => row.name.clone(),
         };
-        let log = self
-            .store
-            .with_extension(format!("{}-{other}.events", self.target));
-        let words = [
-            "build",
-            row.name.as_str(),
-            "--no-result",
-            "--target",
-            self.target,
-        ];
-        let run = self
-            .kiln()
-            .args(words)
-            .args(["--build-platform", other])
-            .events(&log)
-            .run();
-        if run.status == 2 {
+        let names = [named.as_str(), &row.name, self.image];
+        let found = names
+            .into_iter()
+            .find_map(|name| Some((name, self.tree_elsewhere(name)?)));
+        let Some((name, tree)) = found else {
             return json!({ "result": "no name of its own" });
-        }
-        let run = run.expect_status(0);
-        let native = self.kiln().args(["--json"]).args(words).succeed().json();
-        let emulated = self.kiln().args(["--json"]).args(words);
-        let emulated = emulated.args(["--build-platform", other]).succeed().json();
-        let same = native["outputs"][0]["tree"] == emulated["outputs"][0]["tree"];
+        };
+        let same = self.tree(name, std::env::consts::ARCH) == Some(tree);
         let result = if same { "same" } else { "differs" };
-        let built = run.events.of_kind("built");
-        let mut own = built.filter(|event| text(&event["derivation"]["name"]) == row.name);
+        let log = Events::read(&self.log_elsewhere());
+        let built = log.of_kind("built");
+        let own = built.filter(|event| text(&event["derivation"]["name"]) == row.name);
         // Another run may have built it; what it cost is not known then.
-        match own.next() {
+        match own.last() {
             None => json!({ "result": result }),
-            Some(cost) => json!({
-                "result": result,
-                "wall_s": cost["wall_s"].as_f64().unwrap_or_default().round(),
-                "cpu_s": cost["cpu_s"].as_f64().unwrap_or_default().round(),
-            }),
+            Some(cost) => cell_of(&json!(result), cost),
         }
     }
+
+    /// The image, built on both platforms: with the digests of both.
+    fn image_elsewhere(&self) -> (Row, Value) {
+        let native = self.tree(self.image, std::env::consts::ARCH);
+        let native = native.expect("the image was built");
+        let emulated = self.tree_elsewhere(self.image).expect("it has a name");
+        let result = if native == emulated {
+            "same"
+        } else {
+            "differs"
+        };
+        let row = Row {
+            name: self.image.to_owned(),
+            variant: None,
+            action: native.clone(),
+        };
+        let trees = json!({ std::env::consts::ARCH: native, other(): emulated });
+        (row, json!({ "result": result, "trees": trees }))
+    }
+
+    fn tree_elsewhere(&self, name: &str) -> Option<String> {
+        self.tree(name, other())
+    }
+
+    /// What `name` comes to on a build platform; `None` if the manifest has no such
+    /// name. What is built there is logged.
+    fn tree(&self, name: &str, build_platform: &str) -> Option<String> {
+        let words = ["build", "--json", "--no-result", "--target", self.target];
+        let kiln = self.kiln().args(words).args([name]);
+        let kiln = kiln.args(["--build-platform", build_platform]);
+        let run = match build_platform == other() {
+            true => kiln.events(&self.log_elsewhere()).run(),
+            false => kiln.run(),
+        };
+        if run.status == 2 {
+            return None;
+        }
+        Some(text(&run.expect_status(0).json()["outputs"][0]["tree"]))
+    }
+
+    /// Beside the store, so that what a killed run has built counts.
+    fn log_elsewhere(&self) -> PathBuf {
+        let name = format!("{}-{}.events", self.target, other());
+        self.store.with_extension(name)
+    }
+}
+
+/// The build platform that this machine is not.
+fn other() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "aarch64",
+        _ => "x86_64",
+    }
+}
+
+/// A result, and what it cost.
+fn cell_of(result: &Value, cost: &Value) -> Value {
+    let seconds = |key: &str| cost[key].as_f64().unwrap_or_default().round();
+    json!({ "result": result, "wall_s": seconds("wall_s"), "cpu_s": seconds("cpu_s") })
 }
 
 /// What could not be varied, and why.
@@ -311,7 +402,7 @@ impl Record {
     }
 
     fn has(&self, row: &Row, target: &str, column: &str) -> bool {
-        let found = self.rows.get(&key(row, target));
+        let found = self.rows.get(&self.key(row, target));
         found.is_some_and(|it| {
             it["action"] == row.action.as_str() && !it["columns"][column].is_null()
         })
@@ -319,7 +410,8 @@ impl Record {
 
     fn add(&mut self, row: &Row, target: &str, column: &str, cell: Value) {
         let fresh = || json!({ "action": row.action, "columns": {} });
-        let found = self.rows.entry(key(row, target)).or_insert_with(fresh);
+        let key = self.key(row, target);
+        let found = self.rows.entry(key).or_insert_with(fresh);
         if found["action"] != row.action.as_str() {
             *found = fresh();
         }
@@ -332,7 +424,7 @@ impl Record {
 
     fn table(&self) -> String {
         let mut text = String::from(HEAD);
-        let columns: Vec<&str> = ["rebuild", "all", "other-platform"]
+        let columns: Vec<&str> = ["rehash", "rebuild", "all", "other-platform"]
             .into_iter()
             .chain(FACTORS)
             .collect();
@@ -345,12 +437,34 @@ impl Record {
                 .collect();
             writeln!(text, "| {row} | {} |", cells.join(" | ")).expect("a string takes all");
         }
+        text + &self.images()
+    }
+
+    /// The digests of images that were built on both platforms.
+    fn images(&self) -> String {
+        let mut text = String::from(IMAGES);
+        for (row, found) in &self.rows {
+            let trees = found["columns"]["other-platform"]["trees"].as_object();
+            for (platform, tree) in trees.into_iter().flatten() {
+                let tree = tree.as_str().unwrap_or_default();
+                writeln!(text, "| {row} | {platform} | `{tree}` |").expect("a string takes all");
+            }
+        }
         text
     }
-}
 
-fn key(row: &Row, target: &str) -> String {
-    format!("{} ({target})", row.name)
+    /// A variant's row has its plain name where it is the plain row, or where there
+    /// is none.
+    fn key(&self, row: &Row, target: &str) -> String {
+        let plain = format!("{} ({target})", row.name);
+        let is_other = |found: &Value| found["action"] != row.action.as_str();
+        match &row.variant {
+            Some(variant) if self.rows.get(&plain).is_some_and(is_other) => {
+                format!("{}@{variant} ({target})", row.name)
+            }
+            _ => plain,
+        }
+    }
 }
 
 /// The result, and the builder's CPU minutes if they are known.
@@ -362,13 +476,20 @@ fn cell(found: &Value) -> String {
     }
 }
 
+const IMAGES: &str = "
+## Images by both build platforms
+
+| image | built on | digest |
+|---|---|---|
+";
+
 const HEAD: &str = "\
 # What was proved of minsys
 
 Made by `cargo run --release --package kiln-checks --bin proof`, which goes on where
 it was ended; the whole record, with what could not be varied and why, is
 [proof.json](proof.json). Each cell: what building again came to beside what is
-stored, and the CPU minutes of the builder. `all` varies every factor of
+stored, and the CPU minutes of the builder. `rehash` reads what is stored. `all` varies every factor of
 [verify.md](verify.md) in one build; `other-platform` builds on the emulated build
 platform. `–` was not done: nothing counts as verified that was not built again.
 
