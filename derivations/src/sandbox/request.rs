@@ -308,8 +308,8 @@ pub struct Outcome {
 /// How much longer than on its own machine a builder may take in an emulator:
 /// compilers were seen to take up to 33 times the CPU.
 const EMULATED_TIMES: u64 = 40;
-/// A resident clang that uses 80 MB was seen to take 350, and for each job that
-/// runs at a time there is one or two.
+/// A resident clang was seen to take 350 MB, half of it for what was translated, and
+/// for each job that runs at a time there is one or two.
 const EMULATED_MEMORY_TIMES: u64 = 4;
 
 impl SandboxRequest {
