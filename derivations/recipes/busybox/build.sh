@@ -1,6 +1,10 @@
 # busybox, static: defconfig with our fragment over it.
 . /in/recipe/kiln.sh
 
+# kconfig writes the date of the configuration, local time, into the banner and into
+# `config`; it asks gmtime, but ctime then overwrites what that returned.
+export TZ=UTC0
+
 # clang takes the const pointer trick of busybox at its word and never reloads
 # the pointer, which breaks awk on aarch64: BB_GLOBAL_CONST= turns it off.
 busybox_make() {
