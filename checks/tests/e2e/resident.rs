@@ -5,9 +5,9 @@
 
 use std::env::consts::ARCH;
 
-use kiln_checks::Scratch;
+use kiln_checks::{Kiln, Scratch};
 
-use crate::shared;
+use crate::{project, shared};
 
 fn foreign() -> &'static str {
     match ARCH {
@@ -33,14 +33,41 @@ fn a_resident_compiler_does_what_it_does_alone() {
 /// hundred compilations. What takes hours has a command of its own, `proof`.
 #[test]
 fn compilers_of_both_platforms_make_the_same() {
+    let packages = ["builtins", "musl"];
+    same_from_both_platforms(|scratch| shared().own(scratch.path()), &packages);
+}
+
+/// What a program is made with beside a compiler: kconfig, scripts of the shell,
+/// awk and sed, a program that the build runs itself, the linker and strip. It is
+/// busybox with a shell and as little more as there can be.
+#[test]
+fn a_small_busybox_of_both_platforms_is_the_same() {
+    let (_scratch, project) = project();
+    let folder = "derivations/recipes/busybox";
+    let script = format!("{folder}/build.sh");
+    project.replace(
+        &script,
+        "busybox_make defconfig\n",
+        "busybox_make allnoconfig\n",
+    );
+    project.write(
+        &format!("{folder}/busybox.config"),
+        include_str!("resident-busybox.config"),
+    );
+    let kiln = |_: &Scratch| shared().kiln(project.directory());
+    same_from_both_platforms(kiln, &["busybox"]);
+}
+
+/// Builds packages on both platforms for one target.
+fn same_from_both_platforms(kiln: impl Fn(&Scratch) -> Kiln, packages: &[&str]) {
     let build = |platform: &str| {
         let scratch = Scratch::new();
-        let words = ["build", "builtins", "musl", "--no-result", "--json"];
-        let kiln = shared().own(scratch.path()).args(words);
-        let kiln = kiln.args(["--target", ARCH, "--build-platform", platform]);
+        let kiln = kiln(&scratch).args(["build"]).args(packages);
+        let kiln = kiln.args(["--no-result", "--json", "--target", ARCH]);
+        let kiln = kiln.args(["--build-platform", platform]);
         kiln.succeed().json()["outputs"].clone()
     };
     let native = build(ARCH);
-    assert_eq!(native.as_array().map(Vec::len), Some(2));
+    assert_eq!(native.as_array().map(Vec::len), Some(packages.len()));
     assert_eq!(native, build(foreign()));
 }
