@@ -58,6 +58,29 @@ fn a_small_busybox_of_both_platforms_is_the_same() {
     same_from_both_platforms(kiln, &["busybox"]);
 }
 
+/// What a kernel is configured to follows from probes: of the compiler, and of what
+/// the compiler finds. A whole kernel takes hours; this is its first minute.
+#[test]
+fn a_kernel_is_configured_alike_on_both_platforms() {
+    let scratch = Scratch::new();
+    let configure = r#"
+        sed '/^kernel_make "\$/,$d' /in/recipe/build.sh > /build/configure
+        . /build/configure >&2
+        cat /build/o/.config"#;
+    for target in ["x86_64", "aarch64"] {
+        let on = |platform: &str| {
+            let words = ["shell", "linux", "--target", target];
+            let kiln = shared().own(scratch.path()).args(words);
+            let kiln = kiln.args(["--build-platform", platform]);
+            let run = kiln.args(["--", "/bin/sh", "-ec", configure]);
+            run.succeed().stdout
+        };
+        let native = on(ARCH);
+        assert!(native.contains("CONFIG_CC_IS_CLANG=y\n"), "{native}");
+        assert_eq!(native, on(foreign()), "for {target}");
+    }
+}
+
 /// Builds packages on both platforms for one target.
 fn same_from_both_platforms(kiln: impl Fn(&Scratch) -> Kiln, packages: &[&str]) {
     let build = |platform: &str| {

@@ -3,10 +3,12 @@
 
 export KBUILD_BUILD_TIMESTAMP='1980-01-02 00:00:00 UTC'
 export KBUILD_BUILD_USER=kiln KBUILD_BUILD_HOST=kiln KBUILD_BUILD_VERSION=1
+# There is no C library of the target here. Without USERCFLAGS kconfig finds that of
+# the build root, where the build platform is the target, and says so in `config`.
 kernel_make() {
     # shellcheck disable=SC2086
     make -C "$src" O=/build/o ARCH="$linux_arch" $kernel_tools LOCALVERSION= -j"$KILN_JOBS" \
-        KCFLAGS="$prefix_maps" KAFLAGS="$prefix_maps" "$@"
+        KCFLAGS="$prefix_maps" KAFLAGS="$prefix_maps" USERCFLAGS=-nostdlibinc "$@"
 }
 
 mkdir /build/o
