@@ -3,7 +3,7 @@
 cd /tmp
 cc=$KILN_TARGET-linux-musl-clang
 
-servers() { cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' | grep -o 'qemu -tb-[s]ize' | wc -l; }
+servers() { cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' | grep -o "qemu -tb-[s]ize 512 -0 [^ ]*$1" | wc -l; }
 # A server refuses who has other limits, and the compiler then runs alone.
 alone() { (ulimit -S -n 1000; "$@"); }
 fail() { echo "FAILED: $*"; exit 1; }
@@ -22,10 +22,10 @@ unsigned popcount(unsigned long long bits) { unsigned n = 0; while (bits) bits &
 int big(int i) { switch (i) { case 1: return 7; case 2: return 9; case 5: return 11; default: return big(i / 2); } }
 C
 
-[ "$(servers)" = 0 ] || fail "there is a server before anybody asked"
+[ "$(servers clang)" = 0 ] || fail "there is a server before anybody asked"
 for how in "-O0 -g" -O2 "-Os -S" "-E -dD"; do
     for round in 1 2 3; do $cc $how -c x.c -o served$round || fail "$how"; done
-    [ "$(servers)" != 0 ] || fail "there is no server"
+    [ "$(servers clang)" != 0 ] || fail "there is no server"
     alone $cc $how -c x.c -o alone || fail "alone, $how"
     for round in 1 2 3; do cmp served$round alone || fail "$how, the ${round}th time"; done
 done
@@ -64,4 +64,36 @@ exec 9>&-
 sleep 2
 [ ! -e killed.o ] || fail "goes on"
 $cc -O2 -c x.c -o after && cmp after reference || fail "after somebody was killed"
+
+# A shell starts programs, and becomes one.
+sh -c : && [ "$(servers dash)" != 0 ] || fail "there is no server of the shell"
+[ "$(sh -c 'echo 1; exec echo 2')" = "1
+2" ] || fail "becoming another program"
+sh -c 'exec sh -c "exit 7"'
+[ $? = 7 ] || fail "how the other program ended"
+sh -c 'exec /no/such/program' 2> said
+[ $? = 127 ] || fail "becoming what there is not"
+grep -q 'not found' said || fail "does not say that there is no such program"
+[ "$(sh -c '(echo 1; exit 3); echo $?; echo 2 | sed s/2/3/; x=$(echo 4); echo $x')" = "1
+3
+3
+4" ] || fail "children"
+[ "$(sh -c 'trap "echo left" EXIT; exit 5'; echo $?)" = "left
+5" ] || fail "traps"
+[ -z "$(sh -c 'trap' )" ] || fail "remembers traps"
+sh -c 'sleep 3 & echo $! > sleeper'
+kill -0 $(cat sleeper) || fail "what runs on"
+[ "$(sh -c 'echo on')" = on ] || fail "while something runs on"
+sh -c 'ulimit -S -n 500'
+[ "$(sh -c 'ulimit -S -n')" = "$(ulimit -S -n)" ] || fail "remembers limits"
+sh -c 'exec sh -c "sleep 4; touch late"' &
+sleep 2
+kill $!
+wait $!
+sleep 5
+[ ! -e late ] || fail "the other program goes on"
+(cd sub && sh -c 'cd .. && pwd > sub/where') && [ "$(cat sub/where)" = /tmp ] || fail "changing directories"
+[ "$(sh -c pwd)" = /tmp ] || fail "remembers the directory"
+printf '#!/bin/sh\nread -r line; echo "$0 $1 $line"\n' > script && chmod +x script
+[ "$(echo typed | ./script given)" = "./script given typed" ] || fail "scripts"
 echo "resident: ok"

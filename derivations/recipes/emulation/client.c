@@ -291,6 +291,7 @@ int main(int count, char **arguments, char **environment)
     ssize_t length = readlink(path, program, sizeof program - 1);
     int known = length > 0 && fstat(opened, &status) == 0;
     close(opened);
-    if (known && !is_set_up_otherwise(environment)) request(&status);
+    /* A server has no terminal to take keys and signals from. */
+    if (known && !is_set_up_otherwise(environment) && !isatty(STDIN_FILENO)) request(&status);
     alone();
 }

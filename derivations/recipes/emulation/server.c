@@ -11,7 +11,8 @@
  * A process serves one request at a time. One that takes a request and knows of no
  * other that waits makes a copy of itself first; so there are as many as there have
  * been requests at one time, and one more. One that cannot be taken back (threads
- * that still run, memory that is gone) ends after its request.
+ * or children that still run, memory that is gone, other limits) ends after its
+ * request. A program that becomes another one does that in a child.
  *
  * It is compiled for an architecture that has no headers here, and linked with
  * nothing: the C library is the program's. What it takes for granted of that is
@@ -43,7 +44,12 @@ extern int fchdir(int);
 extern unsigned umask(unsigned);
 extern int fork(void);
 extern int waitpid(int, int *, int);
+extern int pipe2(int *, int);
+extern ssize_t write(int, const void *, size_t);
+extern int kill(int, int);
+extern int prctl(int, ...);
 extern int getpid(void);
+extern int *__errno_location(void);
 extern long syscall(long, ...);
 extern int fflush(void *);
 extern int sigaction(int, const void *, void *);
@@ -64,7 +70,9 @@ enum { MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 16, MAP_ANONYMOUS = 32 };
 enum { FD_CLOEXEC = 1, F_SETFD = 2, F_GETFL = 3, F_SETFL = 4, F_SETOWN = 8, F_DUPFD_CLOEXEC = 1030 };
 enum { O_ASYNC = 020000, O_CLOEXEC = 02000000 };
 enum { MSG_WAITALL = 0x100, MSG_NOSIGNAL = 0x4000 };
-enum { SIG_SETMASK = 2, SS_DISABLE = 2 };
+enum { SIG_SETMASK = 2, SS_DISABLE = 2, SIGKILL = 9, SIGCHLD = 17 };
+enum { WNOHANG = 1, PR_SET_PDEATHSIG = 1 };
+#define SIG_DFL ((void *)0)
 #define SIG_IGN ((void *)1)
 #define RTLD_NEXT ((void *)-1l)
 
@@ -111,6 +119,8 @@ struct state {
     jump begin, ended;
     struct context own;
     int running, status, pid, threads;
+    /* In a copy that becomes another program: where it says why it does not. */
+    int report;
     int count;
     char **arguments, **environment;
     /* How many processes wait for a request. Shared by all of them. */
@@ -292,6 +302,14 @@ static int take_back(void)
     return list("/proc/self/task", NULL) == state->threads;
 }
 
+/* Whether nothing is left that the program started. */
+static int has_no_children(void)
+{
+    int child;
+    while ((child = waitpid(-1, NULL, WNOHANG)) > 0) {}
+    return child < 0;
+}
+
 static void close_others(void)
 {
     unsigned char open[DESCRIPTORS];
@@ -454,7 +472,7 @@ static void serve(void)
         close_others();
         if (taken) answer(ENDED, state->status);
         close(CONNECTION);
-        if (!take_back()) die(0);
+        if (!take_back() || !has_no_children() || !has_our_limits()) die(0);
     }
 }
 
@@ -491,6 +509,67 @@ __attribute__((noreturn)) void _exit(int status)
 {
     if (in_request()) end(status);
     die(status);
+}
+
+/* Makes the copy that becomes another program. Returns 0 there, and where there is
+ * no request; -1 with `errno` if it became none. Else it ends as the copy did. */
+static int leave(void)
+{
+    int failure[2], status, why;
+    if (!in_request()) return 0;
+    if (pipe2(failure, O_CLOEXEC)) return -1;
+    /* Where it is ignored no child's status is kept. */
+    void *action = signal(SIGCHLD, SIG_DFL);
+    int child = fork();
+    if (child == 0) {
+        if (action == SIG_IGN) signal(SIGCHLD, SIG_IGN);
+        /* Whoever ends the client means this program. */
+        prctl(PR_SET_PDEATHSIG, (word)SIGKILL);
+        state->report = failure[1];
+        return 0;
+    }
+    close(failure[1]);
+    int failed = child < 0 || read(failure[0], &why, sizeof why) == sizeof why;
+    close(failure[0]);
+    if (child > 0)
+        while (waitpid(child, &status, 0) < 0) {}
+    if (failed) {
+        signal(SIGCHLD, action);
+        if (child > 0) *__errno_location() = why;
+        return -1;
+    }
+    int by = status & 127;
+    if (by) {
+        signal(by, SIG_DFL);
+        kill(getpid(), by);
+        die(1);
+    }
+    end(status >> 8 & 255);
+}
+
+static int stay(int result)
+{
+    if (!state || !state->report) return result;
+    int why = *__errno_location();
+    write(state->report, &why, sizeof why);
+    die(127);
+}
+
+int execve(const char *path, char *const *arguments, char *const *environment)
+{
+    int (*real)(const char *, char *const *, char *const *) = dlsym(RTLD_NEXT, "execve");
+    return leave() ? -1 : stay(real(path, arguments, environment));
+}
+
+int execv(const char *path, char *const *arguments)
+{
+    return execve(path, arguments, environ);
+}
+
+int execvp(const char *file, char *const *arguments)
+{
+    int (*real)(const char *, char *const *) = dlsym(RTLD_NEXT, "execvp");
+    return leave() ? -1 : stay(real(file, arguments));
 }
 
 /* `main` of a server: it serves until nobody is left to ask. */

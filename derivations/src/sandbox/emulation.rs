@@ -14,6 +14,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::iter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::bwrap::sealed_copy;
@@ -91,7 +92,7 @@ impl Handler {
     }
 }
 
-/// How the resident programs start that are mounted in a sandbox.
+/// How the resident programs start that a sandbox has.
 pub(super) fn resident_heads(request: &SandboxRequest) -> Vec<resident::Head> {
     let Some(emulator) = &request.emulator else {
         return Vec::new();
@@ -99,7 +100,8 @@ pub(super) fn resident_heads(request: &SandboxRequest) -> Vec<resident::Head> {
     let Some(resident) = &emulator.resident else {
         return Vec::new();
     };
-    let sources = request.mounts.iter().map(|mount| mount.source.as_path());
+    let mounts = request.mounts.iter().map(|mount| mount.source.as_path());
+    let sources = iter::once(request.root.as_path()).chain(mounts);
     let mut heads = resident::heads(resident, sources);
     heads.retain(|head| is_of(emulator.architecture, head));
     heads

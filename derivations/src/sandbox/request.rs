@@ -77,7 +77,7 @@ pub struct Resident {
     /// A library of the emulator's architecture, which makes a server of the
     /// program that it is loaded into; MUST be an absolute path.
     pub server: PathBuf,
-    /// Their names in the `bin` directory of a mount; MUST be linked dynamically.
+    /// Their names in `bin` of the root or a mount; MUST be linked dynamically.
     pub programs: Vec<String>,
 }
 

@@ -15,6 +15,8 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+
 use super::bwrap::sealed;
 use super::request::Resident;
 
@@ -30,21 +32,32 @@ pub(super) type Head = [u8; HEAD];
 /// the emulator, the server and this trailer begin.
 const MAGIC: &[u8; 16] = b"kiln resident 1\n";
 
-/// How the resident programs below `sources` start.
+/// How the resident programs start that `sources` have, a build root or inputs.
 pub(super) fn heads<'a>(resident: &Resident, sources: impl Iterator<Item = &'a Path>) -> Vec<Head> {
     let mut heads = Vec::new();
     for source in sources {
         for name in &resident.programs {
-            let mut head = [0; HEAD];
-            let read = File::open(source.join("bin").join(name))
-                .and_then(|mut program| program.read_exact(&mut head));
             // Most inputs have no such program.
-            if read.is_ok() && !heads.contains(&head) {
+            if let Ok(head) = head(source, name)
+                && !heads.contains(&head)
+            {
                 heads.push(head);
             }
         }
     }
     heads
+}
+
+/// How a program in `bin` starts. Links lead where they do in the sandbox: in a build
+/// root some are absolute.
+fn head(source: &Path, name: &str) -> io::Result<Head> {
+    let source = File::open(source)?;
+    let path = Path::new("bin").join(name);
+    let (how, resolve) = (OFlags::RDONLY | OFlags::CLOEXEC, ResolveFlags::IN_ROOT);
+    let mut program = File::from(openat2(source, path, how, Mode::empty(), resolve)?);
+    let mut head = [0; HEAD];
+    program.read_exact(&mut head)?;
+    Ok(head)
 }
 
 /// The client, with what it starts a server from behind it: in a sandbox nothing
@@ -67,6 +80,7 @@ pub(super) fn client(resident: &Resident, emulator: &Path) -> io::Result<OwnedFd
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -81,13 +95,15 @@ mod tests {
                 fs::write(mount.join("bin/clang"), program).unwrap();
             }
         }
+        fs::write(mounts[0].join("bin/lld-1"), [9; HEAD]).unwrap();
+        symlink("/bin/lld-1", mounts[0].join("bin/lld")).unwrap();
         let resident = Resident {
             client: "/client".into(),
             server: "/server".into(),
             programs: vec!["clang".to_owned(), "lld".to_owned()],
         };
         let found = heads(&resident, mounts.iter().map(|it| it.as_path()));
-        assert_eq!(found, [std::array::from_fn(|index| index as u8)]);
+        assert_eq!(found, [std::array::from_fn(|index| index as u8), [9; HEAD]]);
     }
 
     #[test]

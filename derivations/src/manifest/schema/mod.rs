@@ -161,7 +161,7 @@ pub struct Emulation {
 pub struct Resident {
     /// A package that has `client` and `server-ARCH.so`.
     pub root: At<String>,
-    /// Names of dynamically linked programs in the `bin` of an input.
+    /// Names of dynamically linked programs in `bin` of the build root or an input.
     pub programs: Vec<String>,
 }
 
