@@ -121,16 +121,11 @@ fn request(candidates: Vec<Candidate>) -> FetchRequest {
     }
 }
 
-/// A configuration whose pauses and patience are short.
+/// A configuration whose pauses are short.
 fn config(directory: &Path) -> FetchConfig {
     let mut config = FetchConfig::new(directory.to_owned());
     config.retry.first_pause = Duration::from_millis(10);
     config.retry.max_pause = Duration::from_millis(40);
-    config.timeouts.stall = Duration::from_millis(300);
-    config.timeouts.response = Duration::from_millis(600);
-    config.timeouts.connect = Duration::from_millis(600);
-    config.timeouts.speed_window = Duration::from_millis(300);
-    config.timeouts.min_bytes_per_s = 100_000;
     config.snapshots = None;
     config
 }
@@ -413,8 +408,17 @@ fn slow_and_stalled_bodies_are_given_up() {
     });
     let silent = Server::new(|_, _, _| thread::sleep(Duration::from_secs(30)));
     let servers = [&drip, &stalled, &silent];
+    let directory = TempDir::new().expect("directory");
+    let mut config = config(directory.path());
+    config.timeouts.stall = Duration::from_millis(300);
+    config.timeouts.response = Duration::from_millis(600);
+    config.timeouts.connect = Duration::from_millis(600);
+    config.timeouts.speed_window = Duration::from_millis(300);
+    config.timeouts.min_bytes_per_s = 100_000;
+    let fetcher = Fetcher::new(config).expect("fetcher");
+    let request = request(servers.map(Server::candidate).to_vec());
     let began = Instant::now();
-    let outcome = fetch(servers.map(Server::candidate).to_vec());
+    let outcome = fetcher.fetch(&request, &Silent, &Cancel::default());
     assert!(began.elapsed() < Duration::from_secs(15));
     let text = outcome.expect_err("a failure").to_string();
     assert!(
