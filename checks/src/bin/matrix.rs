@@ -21,14 +21,26 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
+use clap::Parser;
 use kiln_checks::program::repository;
 use kiln_checks::{Events, Kiln, Outcome, Project, Scratch, UNUSED_ID, is_root};
 
 const TARGETS: [&str; 2] = ["x86_64", "aarch64"];
-const USAGE: &str = "usage: matrix --store DIR [--to FILE]";
+
+/// Build, boot, test and patch minsys for both targets, as root and as a user
+#[derive(Parser)]
+#[command(name = "matrix")]
+struct Arguments {
+    /// The directory that gets a store for each target and user, or has them
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+    /// Where the table goes; without it, to the standard output
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+}
 
 fn main() {
-    let (store, to) = arguments();
+    let Arguments { store, to } = Arguments::parse();
     assert!(
         is_root(),
         "run it as root: it compares root's builds with a user's"
@@ -41,16 +53,6 @@ fn main() {
     match to {
         Some(path) => fs::write(path, &table).expect("the table can be written"),
         None => print!("{table}"),
-    }
-}
-
-fn arguments() -> (PathBuf, Option<PathBuf>) {
-    let words: Vec<_> = std::env::args().skip(1).collect();
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["--store", store] => (store.into(), None),
-        ["--store", store, "--to", file] => (store.into(), Some(file.into())),
-        _ => panic!("{USAGE}"),
     }
 }
 

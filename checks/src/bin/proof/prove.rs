@@ -1,0 +1,279 @@
+//! Asks kiln of what a store holds.
+
+use std::path::{Path, PathBuf};
+
+use kiln_checks::program::repository;
+use kiln_checks::{Events, Kiln, Scratch};
+use serde_json::{Map, Value, json};
+
+use crate::column::Column;
+use crate::record::Row;
+
+/// An image for one target, in a store.
+pub struct Proof<'a> {
+    pub store: &'a Path,
+    pub image: &'a str,
+    pub target: &'a str,
+    /// kiln's working directory.
+    pub scratch: Scratch,
+}
+
+impl Proof<'_> {
+    fn kiln(&self) -> Kiln {
+        Kiln::new(self.scratch.path(), self.store)
+            .env("KILN_MANIFEST", repository())
+            .args(["--quiet"])
+    }
+
+    /// Builds what is not there yet.
+    pub fn build(&self) {
+        let words = ["build", self.image, "--no-result", "--target", self.target];
+        self.kiln().args(words).succeed();
+    }
+
+    /// All scripts, by what the events of building nothing name.
+    pub fn rows(&self) -> Vec<Row> {
+        let words = ["build", self.image, "--no-result", "--target", self.target];
+        let events = self.kiln().args(words).succeed().events;
+        let scripts = events
+            .of_kind("reused")
+            .filter(|event| event["derivation"]["builder"] == "exec");
+        scripts
+            .map(|event| Row {
+                name: text(&event["derivation"]["name"]),
+                target: self.target.to_owned(),
+                variant: self.variant(),
+                action: text(&event["derivation"]["action"]),
+            })
+            .collect()
+    }
+
+    fn variant(&self) -> Option<String> {
+        let (_, variant) = self.image.split_once('@')?;
+        Some(variant.to_owned())
+    }
+
+    /// One cell for each of `columns`. What is done in one run of kiln is found
+    /// together, and lost together if it is ended.
+    pub fn cells(&self, row: &Row, columns: &[Column]) -> Vec<(Column, Value)> {
+        // Where everything is varied, it is first built as it is.
+        let both = columns.contains(&Column::All) && columns.contains(&Column::Rebuild);
+        let is_apart = |column: &Column| match column {
+            Column::Alone(_) => true,
+            Column::Rebuild => !both,
+            _ => false,
+        };
+        let apart: Vec<_> = columns.iter().copied().filter(is_apart).collect();
+        let mut cells = match apart.is_empty() {
+            true => Vec::new(),
+            false => self.each(row, &apart),
+        };
+        for &column in columns {
+            match column {
+                Column::Rehash => cells.push((column, self.rehash(row))),
+                Column::All => {
+                    let (rebuild, all) = self.together(row);
+                    cells.extend(both.then_some((Column::Rebuild, rebuild)));
+                    cells.push((column, all));
+                }
+                Column::OtherPlatform => cells.push((column, self.elsewhere(row))),
+                Column::Rebuild | Column::Alone(_) => {}
+            }
+        }
+        cells
+    }
+
+    /// Reads what is stored; for what has no name of its own, all of the image.
+    fn rehash(&self, row: &Row) -> Value {
+        let of = |name: &str| {
+            let words = ["verify", "--json", "--target", self.target, name];
+            self.kiln().args(words).run()
+        };
+        let run = match of(&row.name) {
+            run if run.status == 2 => of(self.image),
+            run => run,
+        };
+        let result = match run.json()["damaged"].as_array() {
+            Some(damaged) if damaged.is_empty() && run.status == 0 => "same",
+            _ => "damaged",
+        };
+        json!({ "result": result })
+    }
+
+    /// Builds a script again as it is, and with everything varied at one time.
+    fn together(&self, row: &Row) -> (Value, Value) {
+        let verified = self.verify(row, &["--perturb"]);
+        let one = &verified["rebuilt"][0];
+        let builds = one["builds"].as_array().cloned().unwrap_or_default();
+        let is_plain = |build: &&Value| build["varied"] == json!([]);
+        let rebuild = match builds.iter().find(is_plain) {
+            Some(build) => cell_of(&build["result"], build),
+            None => json!({ "result": one["outcome"] }),
+        };
+        let sum = |key: &str| -> f64 {
+            let varied = builds.iter().filter(|build| !is_plain(build));
+            varied.filter_map(|it| it[key].as_f64()).sum()
+        };
+        let all = json!({
+            "result": one["outcome"],
+            "wall_s": sum("wall_s").round(),
+            "cpu_s": sum("cpu_s").round(),
+            "not_varied": not_varied(one),
+        });
+        (rebuild, all)
+    }
+
+    /// Builds a script again as it is, and with one factor varied at a time.
+    fn each(&self, row: &Row, columns: &[Column]) -> Vec<(Column, Value)> {
+        let alone = columns.iter().filter(|it| **it != Column::Rebuild);
+        let factors: Vec<_> = alone.map(|it| it.name()).collect();
+        let factors = factors.join(",");
+        let verified = match factors.is_empty() {
+            true => self.verify(row, &["--rebuild"]),
+            false => self.verify(row, &["--each", "--factor", &factors]),
+        };
+        let one = &verified["rebuilt"][0];
+        let not_varied = not_varied(one);
+        let builds = one["builds"].as_array().cloned().unwrap_or_default();
+        let cell = |column: &Column| {
+            let varied = match column {
+                Column::Rebuild => json!([]),
+                factor => json!([factor.name()]),
+            };
+            let build = builds.iter().find(|build| build["varied"] == varied);
+            let cell = match (not_varied.get(column.name()), build) {
+                (Some(why), _) => json!({ "result": "not varied", "why": why }),
+                (None, Some(build)) => cell_of(&build["result"], build),
+                // It differed before this factor's turn came.
+                (None, None) => json!({ "result": one["outcome"] }),
+            };
+            (*column, cell)
+        };
+        columns.iter().map(cell).collect()
+    }
+
+    fn verify(&self, row: &Row, how: &[&str]) -> Value {
+        let run = self
+            .kiln()
+            .args(["verify", "--json", "--closure", "--only", &row.name])
+            .args(["--target", self.target, self.image])
+            .args(how)
+            .run();
+        run.json()
+    }
+
+    /// Builds a script on the other build platform, with all that it needs, and
+    /// compares outputs. An image's format has no name of its own; the image that it
+    /// is a file of has. A tool is another program on each platform: it has a recipe
+    /// key for each, and nobody claims that they are equal.
+    fn elsewhere(&self, row: &Row) -> Value {
+        if self.is_tool(&row.name) {
+            return json!({ "result": "a tool of that platform" });
+        }
+        let named = match &row.variant {
+            Some(variant) => format!("{}@{variant}", row.name),
+            None => row.name.clone(),
+        };
+        let names = [named.as_str(), &row.name, self.image];
+        let found = names
+            .into_iter()
+            .find_map(|name| Some((name, self.tree_elsewhere(name)?)));
+        let Some((name, tree)) = found else {
+            return json!({ "result": "no name of its own" });
+        };
+        let same = self.tree(name, std::env::consts::ARCH) == Some(tree);
+        let result = if same { "same" } else { "differs" };
+        let log = Events::read(&self.log_elsewhere());
+        let built = log.of_kind("built");
+        let own = built.filter(|event| text(&event["derivation"]["name"]) == row.name);
+        // Another run may have built it; what it cost is not known then.
+        match own.last() {
+            None => json!({ "result": result }),
+            Some(cost) => cell_of(&json!(result), cost),
+        }
+    }
+
+    /// Whether something of the image is built by running what `name` made.
+    fn is_tool(&self, name: &str) -> bool {
+        let words = ["graph", "--json", "--target", self.target, self.image];
+        let graph = self.kiln().args(words).succeed().json();
+        let all = || graph["derivations"].as_array().into_iter().flatten();
+        let named: Vec<&Value> = all()
+            .filter(|it| it["name"] == name)
+            .map(|it| &it["id"])
+            .collect();
+        let mut inputs = all().filter_map(|it| it["inputs"].as_array()).flatten();
+        inputs.any(|it| it["role"] == "tool" && named.contains(&&it["derivation"]))
+    }
+
+    /// The image, built on both platforms: with the digests of both.
+    pub fn image_elsewhere(&self) -> (Row, Value) {
+        let native = self.tree(self.image, std::env::consts::ARCH);
+        let native = native.expect("the image was built");
+        let emulated = self.tree_elsewhere(self.image).expect("it has a name");
+        let result = if native == emulated {
+            "same"
+        } else {
+            "differs"
+        };
+        let row = Row {
+            name: self.image.to_owned(),
+            target: self.target.to_owned(),
+            variant: None,
+            action: native.clone(),
+        };
+        let trees = json!({ std::env::consts::ARCH: native, other(): emulated });
+        (row, json!({ "result": result, "trees": trees }))
+    }
+
+    fn tree_elsewhere(&self, name: &str) -> Option<String> {
+        self.tree(name, other())
+    }
+
+    /// What `name` comes to on a build platform; `None` if the manifest has no such
+    /// name. What is built there is logged.
+    fn tree(&self, name: &str, build_platform: &str) -> Option<String> {
+        let words = ["build", "--json", "--no-result", "--target", self.target];
+        let kiln = self.kiln().args(words).args([name]);
+        let kiln = kiln.args(["--build-platform", build_platform]);
+        let run = match build_platform == other() {
+            true => kiln.events(&self.log_elsewhere()).run(),
+            false => kiln.run(),
+        };
+        if run.status == 2 {
+            return None;
+        }
+        Some(text(&run.expect_status(0).json()["outputs"][0]["tree"]))
+    }
+
+    /// Beside the store, so that what a killed run has built counts.
+    fn log_elsewhere(&self) -> PathBuf {
+        let name = format!("{}-{}.events", self.target, other());
+        self.store.with_extension(name)
+    }
+}
+
+/// The build platform that this machine is not.
+fn other() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "aarch64",
+        _ => "x86_64",
+    }
+}
+
+/// A result, and what it cost.
+fn cell_of(result: &Value, cost: &Value) -> Value {
+    let seconds = |key: &str| cost[key].as_f64().unwrap_or_default().round();
+    json!({ "result": result, "wall_s": seconds("wall_s"), "cpu_s": seconds("cpu_s") })
+}
+
+/// What could not be varied, and why.
+fn not_varied(verified: &Value) -> Map<String, Value> {
+    let all = verified["not_varied"].as_array().into_iter().flatten();
+    all.map(|it| (text(&it["factor"]), it["why"].clone()))
+        .collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
