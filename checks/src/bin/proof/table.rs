@@ -50,10 +50,10 @@ const HEAD: &str = "\
 Made by `cargo run --release --package kiln-checks --bin proof`, which goes on where
 it was ended; the whole record, with what could not be varied and why, is
 [proof.json](proof.json). Each cell: what building again came to beside what is
-stored, and the CPU minutes of the builder. `rehash` reads what is stored. `all`
-varies every factor of [verify.md](verify.md) in one build; `other-platform` builds on
-the emulated build platform. `–` was not done: nothing counts as verified that was not
-built again.
+stored, and the CPU minutes of the builder, on a machine that built other things too,
+which lengthens them. `rehash` reads what is stored. `all` varies every factor of
+[verify.md](verify.md) in one build; `other-platform` builds on the emulated build
+platform. `–` was not done: nothing counts as verified that was not built again.
 
 ";
 
