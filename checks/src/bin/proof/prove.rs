@@ -102,8 +102,7 @@ impl Proof<'_> {
 
     /// Builds a script again as it is, and with everything varied at one time.
     fn together(&self, row: &Row) -> (Value, Value) {
-        let verified = self.verify(row, &["--perturb"]);
-        let one = &verified["rebuilt"][0];
+        let one = &self.verify(row, &["--perturb"]);
         let builds = one["builds"].as_array().cloned().unwrap_or_default();
         let is_plain = |build: &&Value| build["varied"] == json!([]);
         let rebuild = match builds.iter().find(is_plain) {
@@ -128,11 +127,10 @@ impl Proof<'_> {
         let alone = columns.iter().filter(|it| **it != Column::Rebuild);
         let factors: Vec<_> = alone.map(|it| it.name()).collect();
         let factors = factors.join(",");
-        let verified = match factors.is_empty() {
+        let one = &match factors.is_empty() {
             true => self.verify(row, &["--rebuild"]),
             false => self.verify(row, &["--each", "--factor", &factors]),
         };
-        let one = &verified["rebuilt"][0];
         let not_varied = not_varied(one);
         let builds = one["builds"].as_array().cloned().unwrap_or_default();
         let cell = |column: &Column| {
@@ -152,6 +150,7 @@ impl Proof<'_> {
         columns.iter().map(cell).collect()
     }
 
+    /// What `kiln verify` says of a row's derivation, and of no other.
     fn verify(&self, row: &Row, how: &[&str]) -> Value {
         let run = self
             .kiln()
@@ -159,7 +158,12 @@ impl Proof<'_> {
             .args(["--target", self.target, self.image])
             .args(how)
             .run();
-        run.json()
+        let said = run.json();
+        // Others may have the same name.
+        let mut rebuilt = said["rebuilt"].as_array().into_iter().flatten();
+        let one = rebuilt.find(|it| it["action"] == row.action.as_str());
+        one.unwrap_or_else(|| panic!("{} was not built again: {said}", row.name))
+            .clone()
     }
 
     /// Builds a script on the other build platform, with all that it needs, and
@@ -177,11 +181,11 @@ impl Proof<'_> {
         let names = [named.as_str(), &row.name, self.image];
         let found = names
             .into_iter()
-            .find_map(|name| Some((name, self.tree_elsewhere(name)?)));
-        let Some((name, tree)) = found else {
+            .find_map(|name| Some((name, self.outputs(name, other())?)));
+        let Some((name, outputs)) = found else {
             return json!({ "result": "no name of its own" });
         };
-        let same = self.tree(name, std::env::consts::ARCH) == Some(tree);
+        let same = self.outputs(name, std::env::consts::ARCH) == Some(outputs);
         let result = if same { "same" } else { "differs" };
         let log = Events::read(&self.log_elsewhere());
         let built = log.of_kind("built");
@@ -208,9 +212,11 @@ impl Proof<'_> {
 
     /// The image, built on both platforms: with the digests of both.
     pub fn image_elsewhere(&self) -> (Row, Value) {
-        let native = self.tree(self.image, std::env::consts::ARCH);
-        let native = native.expect("the image was built");
-        let emulated = self.tree_elsewhere(self.image).expect("it has a name");
+        let digest = |platform| {
+            let outputs = self.outputs(self.image, platform);
+            text(&outputs.expect("the image has a name")[0]["tree"])
+        };
+        let (native, emulated) = (digest(std::env::consts::ARCH), digest(other()));
         let result = if native == emulated {
             "same"
         } else {
@@ -226,13 +232,9 @@ impl Proof<'_> {
         (row, json!({ "result": result, "trees": trees }))
     }
 
-    fn tree_elsewhere(&self, name: &str) -> Option<String> {
-        self.tree(name, other())
-    }
-
-    /// What `name` comes to on a build platform; `None` if the manifest has no such
-    /// name. What is built there is logged.
-    fn tree(&self, name: &str, build_platform: &str) -> Option<String> {
+    /// What `name` comes to on a build platform, each output with its tree; `None`
+    /// if the manifest has no such name. What is built there is logged.
+    fn outputs(&self, name: &str, build_platform: &str) -> Option<Vec<Value>> {
         let words = ["build", "--json", "--no-result", "--target", self.target];
         let kiln = self.kiln().args(words).args([name]);
         let kiln = kiln.args(["--build-platform", build_platform]);
@@ -243,7 +245,10 @@ impl Proof<'_> {
         if run.status == 2 {
             return None;
         }
-        Some(text(&run.expect_status(0).json()["outputs"][0]["tree"]))
+        let outputs = run.expect_status(0).json()["outputs"].clone();
+        let outputs = outputs.as_array().expect("a list").clone();
+        assert!(!outputs.is_empty(), "{name} has outputs");
+        Some(outputs)
     }
 
     /// Beside the store, so that what a killed run has built counts.
@@ -274,6 +279,7 @@ fn not_varied(verified: &Value) -> Map<String, Value> {
         .collect()
 }
 
+/// Nothing is taken for a text that is none: two that are missing would be equal.
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+    value.as_str().expect("a string").to_owned()
 }
