@@ -311,9 +311,19 @@ fn events_are_what_the_schema_says() {
     check(&project, "build", &["build", "rootfs.small#tar"]);
     let failed = run(&project, &["build", "rootfs.broken"]);
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    let again = run(&project, &["verify", "--perturb", "rootfs.small"]);
+    assert_eq!(again.status.code(), Some(0), "{again:?}");
 
     let kinds = events(&project);
-    for kind in ["start", "started", "built", "reused", "failed", "end"] {
+    for kind in [
+        "start",
+        "started",
+        "built",
+        "reused",
+        "failed",
+        "end",
+        "built-again",
+    ] {
         assert!(kinds.iter().any(|it| it == kind), "no {kind} in {kinds:?}");
     }
 }

@@ -73,7 +73,7 @@ fn what_kiln_builds_itself_is_built_again_and_nothing_is_left() {
         &[&["verify", "--perturb"], &names[..]].concat(),
         0,
         &["same", "0 differ", "0 not built again"],
-        &[],
+        &["again   source.folder: same, in "],
     );
     let verify = project.path("store/verify");
     let left = fs::read_dir(verify).expect("it was made");

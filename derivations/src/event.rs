@@ -155,6 +155,22 @@ pub enum Event {
         /// What happened, for people.
         message: String,
     },
+    /// A derivation was built once more, and what came of it was compared with what
+    /// is in the store.
+    BuiltAgain {
+        /// Which.
+        derivation: Subject,
+        /// The factors that were unlike an ordinary build.
+        varied: Vec<&'static str>,
+        /// The factors that were held still.
+        held: Vec<&'static str>,
+        /// What came of it: `same`, `differs` or `failed`.
+        result: &'static str,
+        /// Wall time of the build.
+        wall_s: f64,
+        /// CPU time of the builder's processes; 0 for kiln's own builders.
+        cpu_s: f64,
+    },
     /// The last event.
     End {
         /// How many were built, downloads included.

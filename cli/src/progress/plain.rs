@@ -125,9 +125,33 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
         Event::Failed {
             derivation, class, ..
         } => Some(format!("failed  {} ({class})", title(derivation))),
+        Event::BuiltAgain {
+            derivation,
+            varied,
+            held,
+            result,
+            wall_s,
+            ..
+        } => Some(format!(
+            "again   {}{}: {result}, in {}",
+            title(derivation),
+            unusual(varied, held),
+            seconds(*wall_s)
+        )),
         Event::End { .. } => end(event),
         _ => None,
     }
+}
+
+/// `, umask varied, clock held still`; nothing of an ordinary build.
+fn unusual(varied: &[&str], held: &[&str]) -> String {
+    let told = |factors: &[&str], how: &str| match factors {
+        [] => String::new(),
+        [one] => format!(", {one} {how}"),
+        [one, other] => format!(", {one} and {other} {how}"),
+        many => format!(", {} factors {how}", many.len()),
+    };
+    told(varied, "varied") + &told(held, "held still")
 }
 
 /// `1.2 MB in 3.0 s, 0.4 MB/s`.
@@ -195,6 +219,17 @@ mod tests {
     fn a_transfer_says_how_long_it_took_and_how_fast_it_was() {
         assert_eq!(took(3_000_000, 2.0), "3.0 MB in 2.0 s, 1.5 MB/s");
         assert_eq!(took(300, 0.01), "300 B in 0.0 s");
+    }
+
+    #[test]
+    fn a_build_again_says_what_was_unusual_about_it() {
+        assert_eq!(unusual(&[], &[]), "");
+        assert_eq!(unusual(&["umask"], &[]), ", umask varied");
+        assert_eq!(
+            unusual(&["umask", "user"], &["clock"]),
+            ", umask and user varied, clock held still"
+        );
+        assert_eq!(unusual(&["a", "b", "c"], &[]), ", 3 factors varied");
     }
 
     #[test]

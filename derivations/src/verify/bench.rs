@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kiln_store::realisation::OutputMap;
+use serde::{Serialize, Serializer};
 
 use super::cause::{Builds, Seen};
 use super::factor::Factor;
@@ -11,15 +12,64 @@ use super::site::{Pressure, Site};
 use crate::build::error::{BuildError, FailureClass};
 use crate::build::{Built, Job, exec};
 use crate::derivation::Builder;
+use crate::event::{Event, Listener};
 use crate::explain::Window;
 use crate::realise::world::Machine;
 use crate::sandbox::variation::MOVING_THE_CLOCKS;
+
+/// What came of one build again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Made {
+    /// It made what was made before.
+    Same,
+    /// It made something else.
+    Differs,
+    /// Its builder failed.
+    Failed,
+}
+
+impl Made {
+    /// Its name for machines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Made::Same => "same",
+            Made::Differs => "differs",
+            Made::Failed => "failed",
+        }
+    }
+}
+
+impl Serialize for Made {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// One build again.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Trial {
+    /// What was unlike an ordinary build.
+    pub varied: Vec<Factor>,
+    /// What was held still.
+    pub held: Vec<Factor>,
+    /// What came of it, beside what is in the store.
+    pub result: Made,
+    /// Wall time in seconds.
+    pub wall_s: f64,
+    /// CPU time of the builder in seconds.
+    pub cpu_s: f64,
+}
 
 /// One derivation, ready to be built again.
 pub(super) struct Bench<'a> {
     pub(super) machine: &'a Machine<'a>,
     pub(super) site: &'a Site,
+    /// What to build; its own listener hears of nothing.
     pub(super) job: &'a Job<'a>,
+    /// Who hears what came of every build.
+    pub(super) listener: &'a dyn Listener,
+    /// What is in the store.
+    pub(super) expected: &'a OutputMap,
     /// Every build so far.
     pub(super) attempts: Vec<Attempt>,
 }
@@ -60,6 +110,34 @@ impl Bench<'_> {
             built => built,
         }
     }
+
+    /// An attempt, judged.
+    pub(super) fn trial(&self, attempt: &Attempt) -> Trial {
+        Trial {
+            varied: attempt.varied.clone(),
+            held: attempt.held.clone(),
+            result: match &attempt.seen {
+                Seen::Made(made) if made == self.expected => Made::Same,
+                Seen::Made(_) => Made::Differs,
+                Seen::Failed(_) => Made::Failed,
+            },
+            wall_s: attempt.wall_s,
+            cpu_s: attempt.cpu_s,
+        }
+    }
+
+    fn tell(&self, attempt: &Attempt) {
+        let trial = self.trial(attempt);
+        let names = |factors: Vec<Factor>| factors.into_iter().map(Factor::name).collect();
+        self.listener.event(&Event::BuiltAgain {
+            derivation: self.job.subject.clone(),
+            varied: names(trial.varied),
+            held: names(trial.held),
+            result: trial.result.name(),
+            wall_s: trial.wall_s,
+            cpu_s: trial.cpu_s,
+        });
+    }
 }
 
 impl Builds for Bench<'_> {
@@ -80,7 +158,7 @@ impl Builds for Bench<'_> {
             Err(error) if is_builders_own(error.class) => Seen::Failed(error.message),
             Err(error) => return Err(error),
         };
-        self.attempts.push(Attempt {
+        let attempt = Attempt {
             varied: varied.to_vec(),
             held: held.to_vec(),
             seen: seen.clone(),
@@ -90,7 +168,9 @@ impl Builds for Bench<'_> {
             },
             wall_s: start.elapsed().as_secs_f64(),
             cpu_s,
-        });
+        };
+        self.tell(&attempt);
+        self.attempts.push(attempt);
         Ok(seen)
     }
 }

@@ -5,7 +5,7 @@ use kiln_store::objects::ObjectError;
 use kiln_store::realisation::OutputMap;
 use serde::Serialize;
 
-use super::bench::{Attempt, Bench};
+use super::bench::{Attempt, Bench, Made, Trial};
 use super::cause::{self, Builds, Evidence, Found, Seen};
 use super::factor::Factor;
 use super::overlay::Overlay;
@@ -13,6 +13,7 @@ use super::site::Site;
 use crate::build::error::BuildError;
 use crate::build::{Job, object_error};
 use crate::derivation::Builder;
+use crate::event::Silent;
 use crate::explain::{self, Clue, Difference, Explanation, What, Windows};
 use crate::realise::world::Machine;
 
@@ -34,33 +35,6 @@ impl Effort {
             Effort::Together(factors) | Effort::Each(factors) => factors,
         }
     }
-}
-
-/// What came of one build again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Made {
-    /// It made what was made before.
-    Same,
-    /// It made something else.
-    Differs,
-    /// Its builder failed.
-    Failed,
-}
-
-/// One build again.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Trial {
-    /// What was unlike an ordinary build.
-    pub varied: Vec<Factor>,
-    /// What was held still.
-    pub held: Vec<Factor>,
-    /// What came of it, beside what is in the store.
-    pub result: Made,
-    /// Wall time in seconds.
-    pub wall_s: f64,
-    /// CPU time of the builder in seconds.
-    pub cpu_s: f64,
 }
 
 /// A factor that was not varied.
@@ -128,7 +102,9 @@ pub struct Verdict {
     pub pairs: Vec<Pair>,
 }
 
-/// Builds `job` again on `site`, and compares with `expected`.
+/// Builds `job` again on `site`, and compares with `expected`. Its listener hears of
+/// every build when it is over, and of nothing else: what is built again is nobody's
+/// progress.
 pub fn check(
     machine: &Machine<'_>,
     site: &Site,
@@ -136,15 +112,22 @@ pub fn check(
     expected: &OutputMap,
     effort: &Effort,
 ) -> Result<Verdict, BuildError> {
+    let silent = Job {
+        inputs: job.inputs.clone(),
+        subject: job.subject.clone(),
+        listener: &Silent,
+        ..*job
+    };
     let bench = Bench {
         machine,
         site,
-        job,
+        job: &silent,
+        listener: job.listener,
+        expected,
         attempts: Vec::new(),
     };
     let mut check = Check {
         bench,
-        expected,
         unvaried: Vec::new(),
         causes: Vec::new(),
         pairs: Vec::new(),
@@ -155,7 +138,6 @@ pub fn check(
 
 struct Check<'a> {
     bench: Bench<'a>,
-    expected: &'a OutputMap,
     unvaried: Vec<Unvaried>,
     causes: Vec<Found>,
     pairs: Vec<Pair>,
@@ -167,8 +149,8 @@ impl Check<'_> {
         let Seen::Made(first) = self.bench.build(&[], &[])? else {
             return Ok(());
         };
-        if first == *self.expected {
-            return self.vary(effort, &factors, self.expected.clone(), &[]);
+        if first == *self.bench.expected {
+            return self.vary(effort, &factors, self.bench.expected.clone(), &[]);
         }
         let Seen::Made(second) = self.bench.build(&[], &[])? else {
             return Ok(());
@@ -303,7 +285,7 @@ impl Check<'_> {
                 if site.can_vary(machine.store, job, exec, factor).is_err() {
                     continue;
                 }
-                if self.bench.build(&[factor], &[])? == Seen::Made(self.expected.clone()) {
+                if self.bench.build(&[factor], &[])? == Seen::Made(self.bench.expected.clone()) {
                     self.causes.push(Found {
                         factors: vec![factor],
                         evidence: Evidence::Restored,
@@ -317,7 +299,7 @@ impl Check<'_> {
             expected: None,
             got: Some(first.window),
         };
-        let expected = self.expected.clone();
+        let expected = self.bench.expected.clone();
         self.explain(&expected, &first, &windows)
     }
 
@@ -412,13 +394,8 @@ impl Check<'_> {
             .iter()
             .map(|found| cause_of(site, found))
             .collect();
-        let expected = self.expected;
-        let trials: Vec<Trial> = self
-            .bench
-            .attempts
-            .iter()
-            .map(|attempt| trial(attempt, expected))
-            .collect();
+        let attempts = self.bench.attempts.iter();
+        let trials: Vec<Trial> = attempts.map(|it| self.bench.trial(it)).collect();
         // With something held still the output may be another one: that is no
         // difference between builds.
         let differs = trials
@@ -437,20 +414,6 @@ impl Check<'_> {
             causes,
             pairs: self.pairs,
         }
-    }
-}
-
-fn trial(attempt: &Attempt, expected: &OutputMap) -> Trial {
-    Trial {
-        varied: attempt.varied.clone(),
-        held: attempt.held.clone(),
-        result: match &attempt.seen {
-            Seen::Made(made) if made == expected => Made::Same,
-            Seen::Made(_) => Made::Differs,
-            Seen::Failed(_) => Made::Failed,
-        },
-        wall_s: attempt.wall_s,
-        cpu_s: attempt.cpu_s,
     }
 }
 

@@ -21,6 +21,7 @@ mod overlay;
 mod pressure;
 pub mod site;
 
-pub use check::{Cause, Effort, Made, Outcome, Pair, Trial, Unvaried, Verdict, check};
+pub use bench::{Made, Trial};
+pub use check::{Cause, Effort, Outcome, Pair, Unvaried, Verdict, check};
 pub use factor::{Factor, UnknownFactor};
 pub use site::{Offers, Site};

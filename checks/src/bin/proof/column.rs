@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use kiln_derivations::verify::Factor;
+use serde_json::{Value, json};
 
 /// One question to a derivation; the answer is a cell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +28,16 @@ impl Column {
         [Self::Rehash, Self::Rebuild, Self::All, Self::OtherPlatform]
             .into_iter()
             .chain(alone)
+    }
+
+    /// What one build answers it by: the factors that `kiln verify` says were varied.
+    /// `None` where it takes more than one build.
+    pub fn varied(self) -> Option<Value> {
+        match self {
+            Self::Rebuild => Some(json!([])),
+            Self::Alone(factor) => Some(json!([factor.name()])),
+            Self::Rehash | Self::All | Self::OtherPlatform => None,
+        }
     }
 
     /// Its name on the command line, in the record and at the head of the table.

@@ -33,8 +33,9 @@ use record::{Record, Row};
 
 /// Prove what a store holds of an image, and write docs/proof.json and docs/proof.md
 ///
-/// What the record has for the present recipes is not done again; several may run
-/// at one time.
+/// What the record has for the present recipes is not done again, nor what an ended run
+/// built again and noted beside the store, in DIR.again.events; several may run at one
+/// time.
 #[derive(Parser)]
 #[command(name = "proof")]
 struct Arguments {

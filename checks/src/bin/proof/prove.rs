@@ -53,9 +53,32 @@ impl Proof<'_> {
         Some(variant.to_owned())
     }
 
-    /// One cell for each of `columns`. What is done in one run of kiln is found
-    /// together, and lost together if it is ended.
+    /// One cell for each of `columns`.
     pub fn cells(&self, row: &Row, columns: &[Column]) -> Vec<(Column, Value)> {
+        let mut cells = self.heard(row, columns);
+        let is_missing = |column: &Column| cells.iter().all(|(heard, _)| heard != column);
+        let missing: Vec<_> = columns.iter().copied().filter(is_missing).collect();
+        cells.extend(self.asked(row, &missing));
+        cells
+    }
+
+    /// What an earlier run found and did not come to say.
+    fn heard(&self, row: &Row, columns: &[Column]) -> Vec<(Column, Value)> {
+        let log = Events::read(&self.log_again());
+        let ordinary = |it: &&Value| it["held"] == json!([]);
+        let again: Vec<_> = log.of_kind("built-again").filter(ordinary).collect();
+        let cell = |column: &Column| {
+            let varied = column.varied()?;
+            let is_it = |it: &&&Value| {
+                it["derivation"]["action"] == row.action.as_str() && it["varied"] == varied
+            };
+            let build = again.iter().rev().find(is_it)?;
+            Some((*column, cell_of(&build["result"], build)))
+        };
+        columns.iter().filter_map(cell).collect()
+    }
+
+    fn asked(&self, row: &Row, columns: &[Column]) -> Vec<(Column, Value)> {
         // Where everything is varied, it is first built as it is.
         let both = columns.contains(&Column::All) && columns.contains(&Column::Rebuild);
         let is_apart = |column: &Column| match column {
@@ -134,11 +157,8 @@ impl Proof<'_> {
         let not_varied = not_varied(one);
         let builds = one["builds"].as_array().cloned().unwrap_or_default();
         let cell = |column: &Column| {
-            let varied = match column {
-                Column::Rebuild => json!([]),
-                factor => json!([factor.name()]),
-            };
-            let build = builds.iter().find(|build| build["varied"] == varied);
+            let is_it = |build: &&Value| Some(&build["varied"]) == column.varied().as_ref();
+            let build = builds.iter().find(is_it);
             let cell = match (not_varied.get(column.name()), build) {
                 (Some(why), _) => json!({ "result": "not varied", "why": why }),
                 (None, Some(build)) => cell_of(&build["result"], build),
@@ -157,6 +177,7 @@ impl Proof<'_> {
             .args(["verify", "--json", "--closure", "--only", &row.name])
             .args(["--target", self.target, self.image])
             .args(how)
+            .events(&self.log_again())
             .run();
         let said = run.json();
         // Others may have the same name.
@@ -251,7 +272,12 @@ impl Proof<'_> {
         Some(outputs)
     }
 
-    /// Beside the store, so that what a killed run has built counts.
+    /// Beside the store, so that what a killed run has built again counts.
+    fn log_again(&self) -> PathBuf {
+        self.store.with_extension("again.events")
+    }
+
+    /// The same for what was built on the other build platform.
     fn log_elsewhere(&self) -> PathBuf {
         let name = format!("{}-{}.events", self.target, other());
         self.store.with_extension(name)

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use kiln_derivations::build::Job;
 use kiln_derivations::build::error::FailureClass;
 use kiln_derivations::derivation::Builder;
-use kiln_derivations::event::Silent;
 use kiln_derivations::graph::{DerivationId, Graph};
 use kiln_derivations::manifest::Manifest;
 use kiln_derivations::manifest::schema::Runner;
@@ -249,14 +248,7 @@ impl Verifying<'_> {
             return Ok(());
         }
         self.announce(job);
-        let silent = Job {
-            inputs: job.inputs.clone(),
-            subject: job.subject.clone(),
-            // What is built again is nobody's progress.
-            listener: &Silent,
-            ..*job
-        };
-        match verify::check(self.machine, self.site, &silent, expected, &self.effort) {
+        match verify::check(self.machine, self.site, job, expected, &self.effort) {
             Ok(verdict) => {
                 self.keep(&verdict, verified)?;
                 verified.judged(verdict);
