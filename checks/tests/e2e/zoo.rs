@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use kiln_checks::{Outcome, Project};
+use kiln_checks::{Events, Outcome, Project};
 use serde_json::Value;
 
 use crate::{project, shared};
@@ -146,6 +146,26 @@ fn every_planted_cause_is_found_and_nothing_else_is_accused() {
         }
     }
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), run.stdout);
+    every_build_was_told(&verified, &run.events);
+}
+
+/// Each build that the document has was an event when it was over, in this order.
+fn every_build_was_told(verified: &Value, events: &Events) {
+    let mut told: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for event in events.of_kind("built-again") {
+        let mut build = event.clone();
+        let parts = build.as_object_mut().expect("an event is an object");
+        parts.remove("event");
+        let subject = parts.remove("derivation").expect("it is about one");
+        let action = subject["action"].as_str().expect("a key").to_owned();
+        told.entry(action).or_default().push(build);
+    }
+    for one in verified["rebuilt"].as_array().expect("a list") {
+        let action = one["action"].as_str().expect("a key");
+        let told = told.remove(action).map(Value::Array);
+        assert_eq!(told.as_ref(), Some(&one["builds"]), "{}", one["name"]);
+    }
+    assert!(told.is_empty(), "nothing else was built again: {told:?}");
 }
 
 /// By name: the outcome, and all factors that are accused.
