@@ -42,15 +42,9 @@ impl Proof<'_> {
             .map(|event| Row {
                 name: text(&event["derivation"]["name"]),
                 target: self.target.to_owned(),
-                variant: self.variant(),
                 action: text(&event["derivation"]["action"]),
             })
             .collect()
-    }
-
-    fn variant(&self) -> Option<String> {
-        let (_, variant) = self.image.split_once('@')?;
-        Some(variant.to_owned())
     }
 
     /// One cell for each of `columns`.
@@ -195,11 +189,7 @@ impl Proof<'_> {
         if self.is_tool(&row.name) {
             return json!({ "result": "a tool of that platform" });
         }
-        let named = match &row.variant {
-            Some(variant) => format!("{}@{variant}", row.name),
-            None => row.name.clone(),
-        };
-        let names = [named.as_str(), &row.name, self.image];
+        let names = [row.name.as_str(), self.image];
         let found = names
             .into_iter()
             .find_map(|name| Some((name, self.outputs(name, other())?)));
@@ -246,7 +236,6 @@ impl Proof<'_> {
         let row = Row {
             name: self.image.to_owned(),
             target: self.target.to_owned(),
-            variant: None,
             action: native.clone(),
         };
         let trees = json!({ std::env::consts::ARCH: native, other(): emulated });

@@ -24,9 +24,14 @@ const TABLE: &str = "proof.md";
 pub struct Row {
     pub name: String,
     pub target: String,
-    /// Of an image that is a variant: which.
-    pub variant: Option<String>,
     pub action: String,
+}
+
+impl Row {
+    /// Its key in the record, and its head in the table.
+    fn key(&self) -> String {
+        format!("{} ({})", self.name, self.target)
+    }
 }
 
 /// The record and its table.
@@ -45,7 +50,7 @@ impl Record {
     /// Whether a question was answered for the row's present key.
     pub fn has(&self, row: &Row, column: Column) -> bool {
         let rows = self.read();
-        let found = rows.get(&key(&rows, row));
+        let found = rows.get(&row.key());
         found.is_some_and(|it| {
             it["action"] == row.action.as_str() && !it["columns"][column.name()].is_null()
         })
@@ -70,26 +75,11 @@ impl Record {
 
 fn insert(rows: &mut Map<String, Value>, row: &Row, column: Column, cell: Value) {
     let fresh = || json!({ "action": row.action, "columns": {} });
-    let key = key(rows, row);
-    let found = rows.entry(key).or_insert_with(fresh);
+    let found = rows.entry(row.key()).or_insert_with(fresh);
     if found["action"] != row.action.as_str() {
         *found = fresh();
     }
     found["columns"][column.name()] = cell;
-}
-
-/// A variant's row has its plain name where it is the plain row, or where there is
-/// none.
-fn key(rows: &Map<String, Value>, row: &Row) -> String {
-    let Row { name, target, .. } = row;
-    let plain = format!("{name} ({target})");
-    let is_other = |found: &Value| found["action"] != row.action.as_str();
-    match &row.variant {
-        Some(variant) if rows.get(&plain).is_some_and(is_other) => {
-            format!("{name}@{variant} ({target})")
-        }
-        _ => plain,
-    }
 }
 
 /// Whoever reads finds the old text or the new one.
@@ -107,11 +97,10 @@ mod tests {
 
     const REBUILD: Column = Column::Rebuild;
 
-    fn row(name: &str, variant: Option<&str>, action: &str) -> Row {
+    fn row(name: &str, action: &str) -> Row {
         Row {
             name: name.to_owned(),
             target: "x86_64".to_owned(),
-            variant: variant.map(str::to_owned),
             action: action.to_owned(),
         }
     }
@@ -123,29 +112,15 @@ mod tests {
     #[test]
     fn an_answer_for_another_key_begins_the_row_anew() {
         let mut rows = Map::new();
-        insert(&mut rows, &row("musl", None, "k1"), Column::Rehash, same());
-        insert(&mut rows, &row("musl", None, "k1"), REBUILD, same());
+        insert(&mut rows, &row("musl", "k1"), Column::Rehash, same());
+        insert(&mut rows, &row("musl", "k1"), REBUILD, same());
         assert_eq!(
             rows["musl (x86_64)"]["columns"].as_object().unwrap().len(),
             2
         );
-        insert(&mut rows, &row("musl", None, "k2"), REBUILD, same());
+        insert(&mut rows, &row("musl", "k2"), REBUILD, same());
         let anew = json!({ "action": "k2", "columns": { "rebuild": same() } });
         assert_eq!(rows["musl (x86_64)"], anew);
-    }
-
-    #[test]
-    fn only_what_a_variant_builds_otherwise_has_a_row_of_its_own() {
-        let mut rows = Map::new();
-        insert(&mut rows, &row("musl", None, "k1"), REBUILD, same());
-        let name = |variant, action| key(&rows, &row("musl", variant, action));
-        assert_eq!(name(Some("gcc"), "k1"), "musl (x86_64)");
-        assert_eq!(name(Some("gcc"), "k2"), "musl@gcc (x86_64)");
-        assert_eq!(
-            key(&rows, &row("gcc", Some("gcc"), "k3")),
-            "gcc (x86_64)",
-            "there is none but the variant's"
-        );
     }
 
     #[test]
@@ -160,13 +135,13 @@ mod tests {
                 let record = record();
                 scope.spawn(move || {
                     for column in Column::all() {
-                        record.add(&row(&writer.to_string(), None, "k"), column, same());
+                        record.add(&row(&writer.to_string(), "k"), column, same());
                     }
                 });
             }
         });
         let asked = |name: &str, key| {
-            let row = row(name, None, key);
+            let row = row(name, key);
             Column::all().filter(|it| record().has(&row, *it)).count()
         };
         let all = Column::all().count();
