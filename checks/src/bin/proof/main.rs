@@ -90,12 +90,16 @@ fn main() {
         };
         proof.build();
         for row in arguments.wanted(proof.rows()) {
-            let columns = arguments.columns.iter().copied();
-            let missing: Vec<_> = columns.filter(|it| !record.has(&row, *it)).collect();
-            for (column, cell) in proof.cells(&row, &missing) {
+            let missing = || -> Vec<Column> {
+                let columns = arguments.columns.iter().copied();
+                columns.filter(|it| !record.has(&row, *it)).collect()
+            };
+            let add = |(column, cell)| {
                 eprintln!("{} ({target}), {column}: {cell}", row.name);
                 record.add(&row, column, cell);
-            }
+            };
+            proof.heard(&row, &missing()).into_iter().for_each(add);
+            proof.ask(&row, &missing()).into_iter().for_each(add);
         }
         let column = Column::OtherPlatform;
         if arguments.only.is_empty() && arguments.columns.contains(&column) {

@@ -47,32 +47,13 @@ impl Proof<'_> {
             .collect()
     }
 
-    /// One cell for each of `columns`.
-    pub fn cells(&self, row: &Row, columns: &[Column]) -> Vec<(Column, Value)> {
-        let mut cells = self.heard(row, columns);
-        let is_missing = |column: &Column| cells.iter().all(|(heard, _)| heard != column);
-        let missing: Vec<_> = columns.iter().copied().filter(is_missing).collect();
-        cells.extend(self.asked(row, &missing));
-        cells
+    /// What an earlier run built again, and was ended before it could say.
+    pub fn heard(&self, row: &Row, columns: &[Column]) -> Vec<(Column, Value)> {
+        told(&Events::read(&self.log_again()), &row.action, columns)
     }
 
-    /// What an earlier run found and did not come to say.
-    fn heard(&self, row: &Row, columns: &[Column]) -> Vec<(Column, Value)> {
-        let log = Events::read(&self.log_again());
-        let ordinary = |it: &&Value| it["held"] == json!([]);
-        let again: Vec<_> = log.of_kind("built-again").filter(ordinary).collect();
-        let cell = |column: &Column| {
-            let varied = column.varied()?;
-            let is_it = |it: &&&Value| {
-                it["derivation"]["action"] == row.action.as_str() && it["varied"] == varied
-            };
-            let build = again.iter().rev().find(is_it)?;
-            Some((*column, cell_of(&build["result"], build)))
-        };
-        columns.iter().filter_map(cell).collect()
-    }
-
-    fn asked(&self, row: &Row, columns: &[Column]) -> Vec<(Column, Value)> {
+    /// One cell for each of `columns`, by building again.
+    pub fn ask(&self, row: &Row, columns: &[Column]) -> Vec<(Column, Value)> {
         // Where everything is varied, it is first built as it is.
         let both = columns.contains(&Column::All) && columns.contains(&Column::Rebuild);
         let is_apart = |column: &Column| match column {
@@ -281,6 +262,19 @@ fn other() -> &'static str {
     }
 }
 
+/// Those of `columns` that a log of building again answers for an action key, each by
+/// the last build with nothing else varied and nothing held still.
+fn told(log: &Events, action: &str, columns: &[Column]) -> Vec<(Column, Value)> {
+    let is_ours = |it: &&Value| it["derivation"]["action"] == action && it["held"] == json!([]);
+    let again: Vec<_> = log.of_kind("built-again").filter(is_ours).collect();
+    let cell = |column: &Column| {
+        let varied = column.varied()?;
+        let build = again.iter().rev().find(|it| it["varied"] == varied)?;
+        Some((*column, cell_of(&build["result"], build)))
+    };
+    columns.iter().filter_map(cell).collect()
+}
+
 /// A result, and what it cost.
 fn cell_of(result: &Value, cost: &Value) -> Value {
     let seconds = |key: &str| cost[key].as_f64().unwrap_or_default().round();
@@ -297,4 +291,35 @@ fn not_varied(verified: &Value) -> Map<String, Value> {
 /// Nothing is taken for a text that is none: two that are missing would be equal.
 fn text(value: &Value) -> String {
     value.as_str().expect("a string").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_derivations::verify::Factor;
+
+    use super::*;
+
+    #[test]
+    fn a_log_answers_for_its_keys_and_for_what_was_varied_alone() {
+        let build = |action: &str, varied: &[&str], held: &[&str], result: &str| {
+            json!({
+                "event": "built-again", "derivation": { "action": action },
+                "varied": varied, "held": held, "result": result, "wall_s": 2.6, "cpu_s": 1.2,
+            })
+        };
+        let log = Events(vec![
+            build("k1", &[], &[], "differs"),
+            build("k1", &[], &[], "same"),
+            build("k1", &["umask"], &["clock"], "differs"),
+            build("k1", &["umask", "user"], &[], "differs"),
+            build("k2", &["umask"], &[], "same"),
+        ]);
+        let umask = Column::Alone(Factor::Umask);
+        let columns = [Column::Rehash, Column::Rebuild, Column::All, umask];
+        let same = json!({ "result": "same", "wall_s": 3.0, "cpu_s": 1.0 });
+        let found = [(Column::Rebuild, same.clone())];
+        assert_eq!(told(&log, "k1", &columns), found);
+        assert_eq!(told(&log, "k2", &columns), [(umask, same)]);
+        assert_eq!(told(&log, "k3", &columns), []);
+    }
 }
