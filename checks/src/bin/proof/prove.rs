@@ -100,7 +100,7 @@ impl Proof<'_> {
 
     /// Builds a script again as it is, and with everything varied at one time.
     fn together(&self, row: &Row) -> (Value, Value) {
-        let one = &self.verify(row, &["--perturb"]);
+        let one = &self.verify_here(row, &["--perturb"]);
         let builds = one["builds"].as_array().cloned().unwrap_or_default();
         let is_plain = |build: &&Value| build["varied"] == json!([]);
         let rebuild = match builds.iter().find(is_plain) {
@@ -126,8 +126,8 @@ impl Proof<'_> {
         let factors: Vec<_> = alone.map(|it| it.name()).collect();
         let factors = factors.join(",");
         let one = &match factors.is_empty() {
-            true => self.verify(row, &["--rebuild"]),
-            false => self.verify(row, &["--each", "--factor", &factors]),
+            true => self.verify_here(row, &["--rebuild"]),
+            false => self.verify_here(row, &["--each", "--factor", &factors]),
         };
         let not_varied = not_varied(one);
         let builds = one["builds"].as_array().cloned().unwrap_or_default();
@@ -146,6 +146,12 @@ impl Proof<'_> {
     }
 
     /// What `kiln verify` says of a row's derivation, and of no other.
+    fn verify_here(&self, row: &Row, how: &[&str]) -> Value {
+        let said = self.verify(row, how);
+        one_of(&said, row, |it| it["action"] == row.action.as_str())
+    }
+
+    /// What `kiln verify` says of all that have a row's name.
     fn verify(&self, row: &Row, how: &[&str]) -> Value {
         let run = self
             .kiln()
@@ -154,12 +160,7 @@ impl Proof<'_> {
             .args(how)
             .events(&self.log_again())
             .run();
-        let said = run.json();
-        // Others may have the same name.
-        let mut rebuilt = said["rebuilt"].as_array().into_iter().flatten();
-        let one = rebuilt.find(|it| it["action"] == row.action.as_str());
-        one.unwrap_or_else(|| panic!("{} was not built again: {said}", row.name))
-            .clone()
+        run.json()
     }
 
     /// Builds a script on the other build platform, with all that it needs, and
@@ -177,16 +178,30 @@ impl Proof<'_> {
         let Some((name, outputs)) = found else {
             return json!({ "result": "no name of its own" });
         };
-        let same = self.outputs(name, std::env::consts::ARCH) == Some(outputs);
-        let result = if same { "same" } else { "differs" };
+        if self.outputs(name, std::env::consts::ARCH) != Some(outputs) {
+            return json!({ "result": "differs" });
+        }
         let log = Events::read(&self.log_elsewhere());
         let built = log.of_kind("built");
         let own = built.filter(|event| text(&event["derivation"]["name"]) == row.name);
-        // Another run may have built it; what it cost is not known then.
         match own.last() {
-            None => json!({ "result": result }),
-            Some(cost) => cell_of(&json!(result), cost),
+            Some(cost) => cell_of(&json!("same"), cost),
+            None => self.again_elsewhere(row),
         }
+    }
+
+    /// Builds again on the other build platform what some other run had built there:
+    /// what it cost is not known else.
+    fn again_elsewhere(&self, row: &Row) -> Value {
+        let said = self.verify(row, &["--rebuild", "--build-platform", other()]);
+        // It has another action key there. What the build platform itself needs may have
+        // the same name, for that platform.
+        let one = one_of(&said, row, |it| {
+            it["builder"] == "exec"
+                && it["name"] == row.name.as_str()
+                && [&json!(row.target), &Value::Null].contains(&&it["target"])
+        });
+        cell_of(&one["outcome"], &one["builds"][0])
     }
 
     /// Whether something of the image is built by running what `name` made.
@@ -273,6 +288,14 @@ fn told(log: &Events, action: &str, columns: &[Column]) -> Vec<(Column, Value)> 
         Some((*column, cell_of(&build["result"], build)))
     };
     columns.iter().filter_map(cell).collect()
+}
+
+/// The one of those that `kiln verify` built again that is a row's.
+fn one_of(said: &Value, row: &Row, is_it: impl Fn(&&Value) -> bool) -> Value {
+    let mut rebuilt = said["rebuilt"].as_array().into_iter().flatten();
+    let one = rebuilt.find(is_it);
+    one.unwrap_or_else(|| panic!("{} was not built again: {said}", row.name))
+        .clone()
 }
 
 /// A result, and what it cost.
