@@ -95,7 +95,8 @@ fn a_full_output_ends() {
 #[test]
 fn hanging_ends_by_wall_time() {
     let mut kiln = Kiln::script("trap '' TERM INT; while true; do echo working; sleep 0.1; done");
-    kiln.request.limits.wall_s = 2;
+    // Longer than a busy machine takes to start a builder.
+    kiln.request.limits.wall_s = 5;
     kiln.request.limits.silence_s = 0;
     let run = ended_by(Limit::Wall, &kiln);
     assert!(
@@ -108,8 +109,8 @@ fn hanging_ends_by_wall_time() {
 
 #[test]
 fn silence_ends() {
-    let mut kiln = Kiln::script("echo a; sleep 0.6; echo b; sleep 0.6; echo c; sleep 60");
-    kiln.request.limits.silence_s = 1;
+    let mut kiln = Kiln::script("echo a; sleep 1.2; echo b; sleep 1.2; echo c; sleep 60");
+    kiln.request.limits.silence_s = 2;
     assert_eq!(ended_by(Limit::Silence, &kiln).log, "a\nb\nc\n");
 }
 
