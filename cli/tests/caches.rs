@@ -132,6 +132,10 @@ fn what_was_shared_is_had_without_a_build_and_with_the_store_out_of_reach() {
         &[],
     );
     fs::rename(project.path("store"), project.path("away")).expect("it is ours");
+    let plan = ["build", "--dry-run", NAME];
+    let planned = project.kiln("other", &plan).output().expect("kiln starts");
+    let planned = String::from_utf8(planned.stdout).expect("text");
+    assert_eq!(planned, "pull: rootfs.small (x86_64)\n");
     let out = project.path("there");
     let pulled = ["pull", "--out", &out, NAME];
     project.check_in(
@@ -148,6 +152,8 @@ fn what_was_shared_is_had_without_a_build_and_with_the_store_out_of_reach() {
     // And from now on nobody has to be asked.
     let again = ["build", "--offline", "--no-result", NAME];
     project.check_in("other", &again, 0, &[], &["nothing to do"]);
+    let plan = ["build", "--offline", "--dry-run", NAME];
+    project.check_in("other", &plan, 0, &[], &["nothing to do"]);
     fs::remove_dir_all(project.path("cache")).expect("it is ours");
     project.check_in("other", &again, 0, &[], &["nothing to do"]);
 }

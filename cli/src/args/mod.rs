@@ -176,7 +176,7 @@ pub struct BuildArgs {
     /// Make no `result`
     #[arg(long, conflicts_with = "out")]
     pub no_result: bool,
-    /// Only say what would be built
+    /// Only say what would be built, downloaded, and pulled from caches
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use kiln_derivations::manifest::Evaluation;
+use kiln_derivations::manifest::{Evaluation, Manifest};
 use kiln_derivations::realise::execute::Report;
 use kiln_store::hash::TreeId;
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub fn run(context: &Context, args: &BuildArgs) -> Result<(), CliError> {
     let evaluation = context.evaluate_names(&manifest, &args.names, &args.realise)?;
     let workshop = Workshop::open(context, &args.realise)?;
     if args.dry_run {
-        return dry_run(context, &workshop, &evaluation);
+        return dry_run(context, &workshop, &manifest, &evaluation);
     }
     let report = workshop.realise(&manifest, &evaluation.graph, &root_ids(&evaluation))?;
     results::keep(workshop.store(), &manifest, &evaluation, &report)?;
@@ -132,16 +132,19 @@ pub fn print(
 struct Planned {
     build: Vec<String>,
     download: Vec<String>,
+    pull: Vec<String>,
     unknown_yet: Vec<String>,
 }
 
-/// Says what would be built, as far as it can be known without building.
+/// Says what would be built or had from others, as far as it can be known without
+/// building.
 fn dry_run(
     context: &Context,
     workshop: &Workshop<'_>,
+    manifest: &Manifest,
     evaluation: &Evaluation,
 ) -> Result<(), CliError> {
-    let states = workshop.plan(&evaluation.graph, &root_ids(evaluation))?;
+    let states = workshop.plan(manifest, &evaluation.graph, &root_ids(evaluation))?;
     let mut planned: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (kind, name) in states {
         planned.entry(kind).or_default().push(name);
@@ -150,19 +153,25 @@ fn dry_run(
     let planned = Planned {
         build: take("build"),
         download: take("download"),
+        pull: take("pull"),
         unknown_yet: take("unknown"),
     };
     if context.global.json {
         return output::json(planned);
     }
-    for (verb, names) in [
+    let parts = [
         ("download", &planned.download),
+        ("pull", &planned.pull),
         ("build", &planned.build),
         (
             "build, unless what it needs turns out as before",
             &planned.unknown_yet,
         ),
-    ] {
+    ];
+    if !context.global.quiet && parts.iter().all(|(_, names)| names.is_empty()) {
+        eprintln!("nothing to do: all is realised");
+    }
+    for (verb, names) in parts {
         for name in names {
             output::line(&format!("{verb}: {name}"))?;
         }

@@ -204,21 +204,25 @@ impl<'c> Workshop<'c> {
         }
     }
 
-    /// What would be done for `roots`: `build`, `download`, or `unknown` until
-    /// what it needs is built; with the name of each.
+    /// What would be done for `roots`: `build`, `download`, `pull`, or `unknown`
+    /// until what it needs is built; with the name of each.
     pub fn plan(
         &self,
+        manifest: &Manifest,
         graph: &Graph,
         roots: &[DerivationId],
     ) -> Result<Vec<(&'static str, String)>, CliError> {
-        let plan = self.advanced(graph, roots, true)?;
+        let others = self.others(manifest, graph, roots, &self.listeners)?;
+        let plan = self.advanced(graph, roots, true, others)?;
+        let unfinished = plan.unfinished();
         let mut states = Vec::new();
         for (id, state) in plan.states() {
             let derivation = graph.get(id);
             let verb = match (state, &derivation.builder) {
+                (State::Absent(..), _) => "pull",
                 (State::Missing(_), Builder::Fetch(_)) => "download",
                 (State::Missing(_), _) => "build",
-                (State::Unresolved, _) => "unknown",
+                (State::Unresolved, _) if unfinished.contains(&id) => "unknown",
                 _ => continue,
             };
             let target = derivation
@@ -231,7 +235,7 @@ impl<'c> Workshop<'c> {
 
     /// The keys of one derivation, if all that it needs was realised before.
     pub fn keys(&self, graph: &Graph, id: DerivationId) -> Result<Option<Keys>, CliError> {
-        let plan = self.advanced(graph, &[id], false)?;
+        let plan = self.advanced(graph, &[id], false, None)?;
         Ok(match plan.state(id) {
             State::Known(keys, _) | State::Missing(keys) => Some(*keys),
             _ => None,
@@ -244,7 +248,7 @@ impl<'c> Workshop<'c> {
         graph: &Graph,
         roots: &[DerivationId],
     ) -> Result<Vec<(DerivationId, Keys, OutputMap)>, CliError> {
-        let plan = self.advanced(graph, roots, false)?;
+        let plan = self.advanced(graph, roots, false, None)?;
         let realised = plan.states().filter_map(|(id, state)| {
             let (keys, outputs) = state.outputs()?;
             Some((id, *keys, outputs.clone()))
@@ -258,7 +262,7 @@ impl<'c> Workshop<'c> {
         graph: &Graph,
         roots: &[DerivationId],
     ) -> Result<Vec<Option<OutputMap>>, CliError> {
-        let plan = self.advanced(graph, roots, false)?;
+        let plan = self.advanced(graph, roots, false, None)?;
         let outputs = graph.iter().map(|(id, _)| match plan.state(id) {
             State::Known(_, outputs) => Some(outputs.clone()),
             _ => None,
@@ -271,9 +275,11 @@ impl<'c> Workshop<'c> {
         graph: &'g Graph,
         roots: &[DerivationId],
         bytes: bool,
+        others: Option<Caches<'_>>,
     ) -> Result<Plan<'g>, CliError> {
         let fetch = || fetch_config(&self.store, &Manifest::default());
-        let machine = self.machine(&fetch, &no_sandbox)?;
+        let mut machine = self.machine(&fetch, &no_sandbox)?;
+        machine.others = others;
         let mut plan = Plan::new(graph, roots, bytes);
         plan.advance(&AskWorld(&machine)).map_err(build_error)?;
         Ok(plan)
