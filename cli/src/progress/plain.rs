@@ -133,9 +133,10 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
             wall_s,
             ..
         } => Some(format!(
-            "again   {}{}: {result}, in {}",
+            "again   {}{}: {}, in {}",
             title(derivation),
             unusual(varied, held),
+            beside_the_stored(result),
             seconds(*wall_s)
         )),
         Event::End { .. } => end(event),
@@ -152,6 +153,15 @@ fn unusual(varied: &[&str], held: &[&str]) -> String {
         many => format!(", {} factors {how}", many.len()),
     };
     told(varied, "varied") + &told(held, "held still")
+}
+
+/// What a build again came to. One with the clock held still differs from what was built
+/// before, and may all the same be like the next: `differs` alone would seem to deny that.
+fn beside_the_stored(result: &str) -> &str {
+    match result {
+        "differs" => "differs from what is stored",
+        other => other,
+    }
 }
 
 /// `1.2 MB in 3.0 s, 0.4 MB/s`.
@@ -230,6 +240,8 @@ mod tests {
             ", umask and user varied, clock held still"
         );
         assert_eq!(unusual(&["a", "b", "c"], &[]), ", 3 factors varied");
+        assert_eq!(beside_the_stored("same"), "same");
+        assert_eq!(beside_the_stored("differs"), "differs from what is stored");
     }
 
     #[test]
