@@ -55,6 +55,10 @@ which lengthens them. `rehash` reads what is stored. `all` varies every factor o
 [verify.md](verify.md) in one build; `other-platform` builds on the emulated build
 platform. `–` was not done: nothing counts as verified that was not built again.
 
+The rows are what scripts make. What kiln makes itself (recipes, seeds, sysroot, root
+file system, archive, image) runs no program that could be varied: `kiln verify
+--rebuild --closure minsys` builds that again too.
+
 ";
 
 const IMAGES: &str = "
